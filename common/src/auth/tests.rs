@@ -1,0 +1,147 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::json;
+
+use super::*;
+use crate::config::Environment;
+
+const SECRET: [u8; 32] = [7; 32];
+
+fn verifier(pairs: &[(&str, &str)]) -> Verifier {
+    let mut all = vec![("JWT_ISSUER", "https://issuer.example"), ("JWT_AUDIENCE", "madang")];
+    all.extend_from_slice(pairs);
+    Verifier::new(JwtConfig::new(&Environment::of_pairs(&all)).unwrap()).unwrap()
+}
+
+fn hs256() -> Verifier {
+    verifier(&[("JWT_ALGORITHM", "HS256"), ("JWT_KEY", &STANDARD.encode(SECRET))])
+}
+
+fn now() -> Time {
+    Time::from_unix_seconds(1_800_000_000)
+}
+
+fn claims(changes: &Value) -> Value {
+    let mut claims = json!({"sub": "alice", "iss": "https://issuer.example", "aud": "madang", "exp": 1_800_000_600});
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn sign(claims: &Value) -> String {
+    encode(&Header::default(), claims, &EncodingKey::from_secret(&SECRET)).unwrap()
+}
+
+async fn check(changes: Value, expected: Result<&str, ErrorCode>) {
+    let actual = hs256().verify(&sign(&claims(&changes)), now()).await;
+    let actual = actual.as_ref().map(|principal| principal.user.as_str()).map_err(|code| *code);
+    assert_eq!(actual, expected, "{changes}");
+}
+
+#[tokio::test]
+async fn claims_are_required_and_compared() {
+    let invalid = Err(ErrorCode::TokenInvalid);
+    check(json!({}), Ok("alice")).await;
+    check(json!({"aud": ["other", "madang"]}), Ok("alice")).await;
+    check(json!({"nbf": 1_800_000_030}), Ok("alice")).await;
+    check(json!({"nbf": 1_800_000_031}), invalid).await;
+    check(json!({"nbf": "soon"}), invalid).await;
+    check(json!({"exp": 1_799_999_971}), Ok("alice")).await;
+    check(json!({"exp": 1_799_999_970}), Err(ErrorCode::TokenExpired)).await;
+    for name in ["exp", "sub", "iss", "aud"] {
+        check(json!({name: null}), invalid).await;
+        check(json!({name: {}}), invalid).await;
+    }
+    check(json!({"exp": 1e300}), invalid).await;
+    check(json!({"aud": "other"}), invalid).await;
+    check(json!({"aud": []}), invalid).await;
+    check(json!({"iss": "https://issuer.example.evil.test"}), invalid).await;
+    check(json!({"sub": ""}), invalid).await;
+    check(json!({"sub": "a\nb"}), invalid).await;
+    check(json!({"exp": 1_799_000_000, "iss": "other"}), invalid).await;
+}
+
+#[tokio::test]
+async fn the_audience_claim_can_have_another_name() {
+    let verifier = verifier(&[
+        ("JWT_ALGORITHM", "HS256"),
+        ("JWT_KEY", &STANDARD.encode(SECRET)),
+        ("JWT_AUDIENCE_CLAIM", "client_id"),
+    ]);
+    assert!(verifier.verify(&sign(&claims(&json!({"client_id": "madang"}))), now()).await.is_ok());
+    assert!(verifier.verify(&sign(&claims(&json!({}))), now()).await.is_err());
+}
+
+/// A verifier that trusts the token's algorithm: benmcollins/libjwt#200, authlib/joserfc#27.
+#[tokio::test]
+async fn forged_tokens_get_the_same_answer() {
+    let good = sign(&claims(&json!({})));
+    let (_, body) = good.split_once('.').unwrap();
+    let body = body.split('.').next().unwrap();
+    let encode_part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let mut forged: Vec<String> = ["none", "None", "nOnE"]
+        .iter()
+        .map(|algorithm| format!("{}.{body}.", encode_part(&format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#))))
+        .collect();
+    forged.push(good[..good.len() - 1].to_owned());
+    forged.push(encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(b"")).unwrap());
+    forged.push(encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(&[8; 32])).unwrap());
+    let mut header = Header::new(Algorithm::HS512);
+    forged.push(encode(&header, &claims(&json!({})), &EncodingKey::from_secret(&SECRET)).unwrap());
+    header.alg = Algorithm::HS256;
+    header.jku = Some("https://evil.test/keys".to_owned());
+    forged.push(encode(&header, &claims(&json!({})), &EncodingKey::from_secret(&[8; 32])).unwrap());
+    forged.extend(["", ".", "..", "a.b.c", &"x".repeat(20_000)].map(str::to_owned));
+    for token in forged {
+        assert_eq!(hs256().verify(&token, now()).await, Err(ErrorCode::TokenInvalid), "{token:.60}");
+    }
+    assert!(hs256().verify(&good, now()).await.is_ok());
+}
+
+/// The public key as an HMAC secret: arun11299/cpp-jwt#102.
+#[tokio::test]
+async fn every_algorithm_takes_its_own_tokens_only() {
+    for (name, algorithm, private, public) in asymmetric_keys() {
+        let verifier = verifier(&[("JWT_ALGORITHM", name), ("JWT_KEY", &public)]);
+        let key = match algorithm {
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(private.as_bytes()),
+            Algorithm::ES256 => EncodingKey::from_ec_pem(private.as_bytes()),
+            _ => EncodingKey::from_ed_pem(private.as_bytes()),
+        }
+        .unwrap();
+        let token = encode(&Header::new(algorithm), &claims(&json!({})), &key).unwrap();
+        assert!(verifier.verify(&token, now()).await.is_ok(), "{name}");
+        let hmac =
+            encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(public.as_bytes())).unwrap();
+        assert_eq!(verifier.verify(&hmac, now()).await, Err(ErrorCode::TokenInvalid), "{name}");
+        assert_eq!(hs256().verify(&token, now()).await, Err(ErrorCode::TokenInvalid), "{name}");
+    }
+}
+
+/// Key pairs made for this run: name, algorithm, private PEM, public PEM.
+fn asymmetric_keys() -> Vec<(&'static str, Algorithm, String, String)> {
+    use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
+    };
+    let pem =
+        |label: &str, der: &[u8]| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
+    let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+    let rsa_private: Pkcs8V1Der<'_> = rsa.as_der().unwrap();
+    let rsa_public: PublicKeyX509Der<'_> = rsa.public_key().as_der().unwrap();
+    let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let ec_private = ec.to_pkcs8v1().unwrap();
+    let ec_public: PublicKeyX509Der<'_> = ec.public_key().as_der().unwrap();
+    let ed = Ed25519KeyPair::generate().unwrap();
+    let ed_private = ed.to_pkcs8v1().unwrap();
+    let ed_public: PublicKeyX509Der<'_> = ed.public_key().as_der().unwrap();
+    [
+        ("RS256", Algorithm::RS256, rsa_private.as_ref(), rsa_public.as_ref()),
+        ("ES256", Algorithm::ES256, ec_private.as_ref(), ec_public.as_ref()),
+        ("EdDSA", Algorithm::EdDSA, ed_private.as_ref(), ed_public.as_ref()),
+    ]
+    .map(|(name, algorithm, private, public)| (name, algorithm, pem("PRIVATE KEY", private), pem("PUBLIC KEY", public)))
+    .to_vec()
+}

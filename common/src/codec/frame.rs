@@ -1,0 +1,274 @@
+//! Frames between the codecs and the functions, whatever their form on the socket.
+
+use serde::{Serialize, Serializer};
+
+use crate::code::{ErrorCode, Refusal};
+use crate::command::Command;
+use crate::id::{ClientMessageId, CommandId, Epoch, MessageId, RoomId, Seq, UserId};
+use crate::room::event::RoomEvent;
+use crate::time::Time;
+
+/// A decoded client frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientFrame {
+    /// What the client calls the frame; asks for exactly one answer.
+    pub id: Option<String>,
+    /// What it asks for.
+    pub command: Command,
+}
+
+/// A client frame that could not be decoded, with what is needed to answer it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}")]
+pub struct FrameFault {
+    /// The frame's id, when that much could be read.
+    pub id: Option<String>,
+    /// The message it was about, when that much could be read.
+    pub client_message_id: Option<ClientMessageId>,
+    /// Why it was refused.
+    pub refusal: Refusal,
+}
+
+/// What goes to a client. Field names are those of `chat.v1.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ServerFrame {
+    /// The connection speaks for a user.
+    Authenticated {
+        /// The frame answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The token's subject.
+        user_id: UserId,
+        /// When the token ends.
+        expires_at: Time,
+    },
+    /// The connection receives a room from now on.
+    Subscribed {
+        /// The frame answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// One room with what was missed, or several.
+        #[serde(flatten)]
+        rooms: Subscribed,
+    },
+    /// The connection does not receive these rooms any more.
+    Unsubscribed {
+        /// The frame answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The rooms.
+        room_ids: Vec<RoomId>,
+    },
+    /// The command stands in Kafka.
+    Ack {
+        /// The frame answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The command's identity.
+        command_id: CommandId,
+        /// The message it was about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_message_id: Option<ClientMessageId>,
+    },
+    /// A page of messages.
+    History {
+        /// The frame answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The room.
+        room_id: RoomId,
+        /// The messages.
+        messages: Vec<RoomEvent>,
+        /// Where the next page starts, when there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
+    },
+    /// The connection is alive.
+    Pong {
+        /// The frame answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
+    /// A client frame was refused.
+    Error {
+        /// The frame answered, when its id could be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The message it was about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_message_id: Option<ClientMessageId>,
+        /// Why.
+        #[serde(flatten)]
+        reason: Reason,
+    },
+    /// The sender had sent the same message before.
+    Duplicate {
+        /// The room.
+        room_id: RoomId,
+        /// The command that was the repetition.
+        command_id: CommandId,
+        /// The sender's id of the message.
+        client_message_id: ClientMessageId,
+        /// The message that stands.
+        message_id: MessageId,
+        /// Its place.
+        seq: Seq,
+    },
+    /// A command that was acked was refused at its commit.
+    Nack {
+        /// The room.
+        room_id: RoomId,
+        /// The command.
+        command_id: CommandId,
+        /// The message it was about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_message_id: Option<ClientMessageId>,
+        /// Why.
+        code: ErrorCode,
+        /// Whether the same may succeed later.
+        retryable: bool,
+    },
+    /// Something concerns the user, whatever is subscribed.
+    Notice {
+        /// What kind.
+        kind: NoticeKind,
+        /// The room.
+        room_id: RoomId,
+        /// The event behind it.
+        event: RoomEvent,
+    },
+    /// Events were skipped on this connection: fetch from the last seq on.
+    Resync {
+        /// The room.
+        room_id: RoomId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its last seq.
+        last_seq: Seq,
+    },
+    /// The server closes the connection.
+    Bye {
+        /// Why.
+        code: ByeCode,
+        /// Whether to come back.
+        reconnect: Reconnect,
+        /// After how long, in milliseconds.
+        retry_after_ms: u64,
+    },
+}
+
+/// The answer to `subscribe`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Subscribed {
+    /// One room.
+    One {
+        /// The room.
+        room_id: RoomId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its last seq.
+        last_seq: Seq,
+        /// With `after`: whether `events` continue what the client has.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recovered: Option<bool>,
+        /// What was missed.
+        events: Vec<RoomEvent>,
+        /// Whether more was missed than stands here.
+        more: bool,
+    },
+    /// Several rooms.
+    Many {
+        /// In the order asked.
+        rooms: Vec<SubscribedRoom>,
+    },
+}
+
+/// One of several rooms subscribed at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum SubscribedRoom {
+    /// It is subscribed.
+    Good {
+        /// The room.
+        room_id: RoomId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its last seq.
+        last_seq: Seq,
+    },
+    /// It is not.
+    Refused {
+        /// The room.
+        room_id: RoomId,
+        /// Why.
+        error: ErrorCode,
+    },
+}
+
+/// Why a request was refused, as the client is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reason {
+    /// The code.
+    pub code: ErrorCode,
+    /// A fixed sentence.
+    pub message: &'static str,
+    /// Whether the same may succeed later.
+    pub retryable: bool,
+    /// When to try again, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The field that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'static str>,
+}
+
+impl From<Refusal> for Reason {
+    fn from(Refusal { code, field }: Refusal) -> Self {
+        let retryable = code.retryable();
+        Self { code, message: code.sentence(), retryable, retry_after_ms: retryable.then_some(1_000), field }
+    }
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticeKind {
+    /// A room was made with the user in it.
+    Created,
+}
+
+/// Why the server closes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByeCode {
+    /// The token has expired.
+    TokenExpired,
+    /// No token came in time.
+    AuthTimeout,
+    /// The client does not follow the protocol, or its connection is not known.
+    ProtocolError,
+}
+
+impl Serialize for ByeCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::TokenExpired => "token_expired",
+            Self::AuthTimeout => "auth_timeout",
+            Self::ProtocolError => "protocol_error",
+        })
+    }
+}
+
+/// Whether a client should come back after `bye`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reconnect {
+    /// At once, with a fresh token.
+    Now,
+    /// Later, with growing pauses.
+    Backoff,
+    /// Not by itself.
+    Never,
+}

@@ -1,0 +1,226 @@
+//! `chat.v1.json`: one JSON object per frame, `action` from the client, `type` from the server; raw UTF-8.
+
+use super::frame::{ClientFrame, FrameFault, ServerFrame};
+use crate::code::{ErrorCode, Refusal};
+use crate::command::{Command, HistoryPage, HistoryStart, Position, SendMessage, Subscribe, Token};
+use crate::id::{ClientMessageId, Epoch, RoomId, Seq};
+use crate::json::Fields;
+use crate::limits::{
+    FRAME_MAX_BYTES, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES, ID_MAX_CHARACTERS, SUBSCRIBE_MAX_ROOMS,
+};
+use crate::room::event::RoomEvent;
+use crate::text::Content;
+
+/// Reads one client frame.
+///
+/// # Errors
+/// A fault to be answered with an `error` frame.
+pub fn decode(text: &str) -> Result<ClientFrame, FrameFault> {
+    let fault = |refusal: Refusal| FrameFault { id: None, client_message_id: None, refusal };
+    let fields = Fields::parse(text.as_bytes()).map_err(|code| fault(code.into()))?;
+    let id = frame_id(&fields).map_err(fault)?;
+    match command(&fields) {
+        Ok(command) => Ok(ClientFrame { id, command }),
+        Err(refusal) => {
+            let client_message_id = fields.optional_parsed("clientMessageId").ok().flatten();
+            Err(FrameFault { id, client_message_id, refusal })
+        }
+    }
+}
+
+fn frame_id(fields: &Fields) -> Result<Option<String>, Refusal> {
+    let id = fields.optional_text("id")?;
+    match id {
+        Some(id) if id.is_empty() || id.chars().count() > ID_MAX_CHARACTERS => Err(Refusal::field("id")),
+        _ => Ok(id.map(str::to_owned)),
+    }
+}
+
+fn command(fields: &Fields) -> Result<Command, Refusal> {
+    match fields.text("action")? {
+        "auth" => Ok(Command::Auth { token: Token(fields.text("token")?.to_owned()) }),
+        "subscribe" => subscribe(fields).map(Command::Subscribe),
+        "unsubscribe" => Ok(Command::Unsubscribe { rooms: rooms(fields)? }),
+        "send" => Ok(Command::Send(send_message(fields.parsed("roomId")?, fields)?)),
+        "history" => Ok(Command::History { room: fields.parsed("roomId")?, page: history_page(fields)? }),
+        "ping" => Ok(Command::Ping),
+        _ => Err(ErrorCode::UnknownAction.into()),
+    }
+}
+
+fn subscribe(fields: &Fields) -> Result<Subscribe, Refusal> {
+    if fields.get("roomIds").is_some() {
+        return rooms(fields).map(Subscribe::Many);
+    }
+    let after = match fields.optional_object("after")? {
+        None => None,
+        Some(after) => {
+            let epoch: Epoch = after.parsed("epoch").map_err(|_| Refusal::field("after"))?;
+            let seq = seq(&after, "seq").ok().flatten().ok_or(Refusal::field("after"))?;
+            Some(Position { epoch, seq })
+        }
+    };
+    Ok(Subscribe::One { room: fields.parsed("roomId")?, after })
+}
+
+/// `roomId` or `roomIds`, not both.
+fn rooms(fields: &Fields) -> Result<Vec<RoomId>, Refusal> {
+    match (fields.optional_parsed("roomId")?, fields.optional_list::<RoomId>("roomIds")?) {
+        (Some(room), None) => Ok(vec![room]),
+        (None, Some(mut rooms)) if (1..=SUBSCRIBE_MAX_ROOMS).contains(&rooms.len()) => {
+            let mut seen = std::collections::HashSet::new();
+            rooms.retain(|room| seen.insert(room.clone()));
+            Ok(rooms)
+        }
+        (None, None) => Err(Refusal::field("roomId")),
+        (None | Some(_), Some(_)) => Err(Refusal::field("roomIds")),
+    }
+}
+
+fn seq(fields: &Fields, name: &'static str) -> Result<Option<Seq>, Refusal> {
+    let seq = fields.optional_integer(name)?;
+    seq.map(|seq| Seq::new(seq).map_err(|_| Refusal::field(name))).transpose()
+}
+
+fn history_page(fields: &Fields) -> Result<HistoryPage, Refusal> {
+    let limit = match fields.optional_integer("limit")? {
+        None => HISTORY_DEFAULT_MESSAGES,
+        Some(limit) => usize::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=HISTORY_MAX_MESSAGES).contains(limit))
+            .ok_or(Refusal::field("limit"))?,
+    };
+    let cursor = fields.optional_text("cursor")?.map(str::to_owned);
+    let start = match (seq(fields, "before")?, seq(fields, "after")?, cursor) {
+        (None, None, None) => HistoryStart::Newest,
+        (Some(before), None, None) => HistoryStart::Before(before),
+        (None, Some(after), None) => HistoryStart::After(after),
+        (None, None, Some(cursor)) => HistoryStart::Cursor(cursor),
+        _ => return Err(Refusal::field("cursor")),
+    };
+    Ok(HistoryPage { start, limit })
+}
+
+/// The body of a `send`, the same on every socket and over HTTP; the room stands beside it.
+///
+/// # Errors
+/// What about it is wrong.
+pub fn send_message(room: RoomId, fields: &Fields) -> Result<SendMessage, Refusal> {
+    let client_message_id: ClientMessageId = fields.parsed("clientMessageId")?;
+    let content = Content::try_from(fields.text("content")?.to_owned())?;
+    Ok(SendMessage { room, client_message_id, content })
+}
+
+/// One server frame as text.
+#[must_use]
+pub fn encode(frame: &ServerFrame) -> String {
+    serde_json::to_string(frame).expect("a server frame has string keys and no failing serializer")
+}
+
+/// One room event as text, to be put into frames with [`events_frames`].
+#[must_use]
+pub fn encode_event(event: &RoomEvent) -> String {
+    serde_json::to_string(event).expect("an event has string keys and no failing serializer")
+}
+
+/// `events` frames of one room with events in order, as few as the frame size allows.
+#[must_use]
+pub fn events_frames<'a>(room: &RoomId, epoch: &Epoch, events: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    // Both ids need no escaping.
+    let head = format!(r#"{{"type":"events","roomId":"{room}","epoch":"{epoch}","events":["#);
+    let mut frames: Vec<String> = Vec::new();
+    for event in events {
+        match frames.last_mut() {
+            Some(frame) if frame.len() + event.len() + 3 <= FRAME_MAX_BYTES => frame.push(','),
+            _ => frames.push(head.clone()),
+        }
+        if let Some(frame) = frames.last_mut() {
+            frame.push_str(event);
+        }
+    }
+    for frame in &mut frames {
+        frame.push_str("]}");
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> (ErrorCode, Option<&'static str>) {
+        let fault = decode(text).unwrap_err();
+        (fault.refusal.code, fault.refusal.field)
+    }
+
+    #[test]
+    fn reads_every_action() {
+        let command = |text: &str| decode(text).unwrap().command;
+        assert_eq!(command(r#"{"action":"ping"}"#), Command::Ping);
+        let Command::Send(send) = command(r#"{"action":"send","roomId":"r","clientMessageId":"c","content":"hi"}"#)
+        else {
+            panic!("a send")
+        };
+        assert_eq!((send.room.as_str(), send.content.as_str()), ("r", "hi"));
+        let after = Some(Position { epoch: "e".parse().unwrap(), seq: Seq::new(3).unwrap() });
+        assert_eq!(
+            command(r#"{"action":"subscribe","roomId":"r","after":{"epoch":"e","seq":3}}"#),
+            Command::Subscribe(Subscribe::One { room: "r".parse().unwrap(), after })
+        );
+        assert_eq!(
+            command(r#"{"action":"subscribe","roomIds":["a","b","a"]}"#),
+            Command::Subscribe(Subscribe::Many(vec!["a".parse().unwrap(), "b".parse().unwrap()]))
+        );
+        let page = HistoryPage { start: HistoryStart::Before(Seq::new(9).unwrap()), limit: 2 };
+        assert_eq!(
+            command(r#"{"action":"history","roomId":"r","before":9,"limit":2}"#),
+            Command::History { room: "r".parse().unwrap(), page }
+        );
+    }
+
+    /// One odd frame took servers down elsewhere: architect/architect#1093.
+    #[test]
+    fn refuses_odd_frames_with_a_stable_code() {
+        for text in ["null", "[]", "\"x\"", "42", "not json", " "] {
+            assert_eq!(refused(text), (ErrorCode::BadJson, None), "{text}");
+        }
+        assert_eq!(refused("{}"), (ErrorCode::InvalidField, Some("action")));
+        assert_eq!(refused(r#"{"action":null}"#), (ErrorCode::InvalidField, Some("action")));
+        assert_eq!(refused(r#"{"action":5}"#), (ErrorCode::InvalidField, Some("action")));
+        assert_eq!(refused(r#"{"action":"sing"}"#), (ErrorCode::UnknownAction, None));
+        assert_eq!(refused(r#"{"action":"ping","id":""}"#), (ErrorCode::InvalidField, Some("id")));
+        assert_eq!(refused(r#"{"action":"ping","action":"send"}"#), (ErrorCode::DuplicateKey, None));
+        let both = r#"{"action":"history","roomId":"r","before":1,"after":2}"#;
+        assert_eq!(refused(both), (ErrorCode::InvalidField, Some("cursor")));
+        let many = format!(r#"{{"action":"subscribe","roomIds":[{}"x"]}}"#, r#""r","#.repeat(33));
+        assert_eq!(refused(&many), (ErrorCode::InvalidField, Some("roomIds")));
+    }
+
+    #[test]
+    fn a_fault_carries_what_could_be_read() {
+        let fault =
+            decode(r#"{"action":"send","id":"7","clientMessageId":"c","roomId":"r","content":" "}"#).unwrap_err();
+        assert_eq!(fault.id.as_deref(), Some("7"));
+        assert_eq!(fault.client_message_id, Some("c".parse().unwrap()));
+        assert_eq!(fault.refusal.code, ErrorCode::ContentEmpty);
+    }
+
+    #[test]
+    fn events_are_coalesced_up_to_the_frame_size() {
+        let (room, epoch) = ("r".parse().unwrap(), "e".parse().unwrap());
+        let event = format!(r#"{{"x":"{}"}}"#, "a".repeat(10_000));
+        let frames = events_frames(&room, &epoch, std::iter::repeat_n(event.as_str(), 7));
+        assert_eq!(frames.iter().map(|frame| frame.matches("\"x\"").count()).collect::<Vec<_>>(), [3, 3, 1]);
+        assert!(frames.iter().all(|frame| frame.len() <= FRAME_MAX_BYTES));
+        for frame in frames {
+            serde_json::from_str::<serde_json::Value>(&frame).unwrap();
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in ".{0,300}") {
+            drop(decode(&text));
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Settings. The one module that reads the environment: once, at start, with an error that names the variable.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::Algorithm;
+use rdkafka::ClientConfig;
+
+/// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not set.
+    #[error("the environment variable {0} is not set")]
+    Missing(&'static str),
+    /// Set to something else.
+    #[error("the environment variable {name} is not {expected}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What it should hold.
+        expected: &'static str,
+    },
+}
+
+impl ConfigError {
+    pub(crate) const fn invalid(name: &'static str, expected: &'static str) -> Self {
+        Self::Invalid { name, expected }
+    }
+}
+
+/// The environment, read once.
+#[derive(Clone)]
+pub struct Environment(HashMap<String, String>);
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// An environment made of pairs.
+    #[must_use]
+    pub fn of_pairs(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn optional(&self, name: &'static str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
+        self.optional(name).ok_or(ConfigError::Missing(name))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        match self.optional(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(ConfigError::invalid(name, "true or false")),
+        }
+    }
+}
+
+/// How to call AWS: what Lambda itself sets.
+#[derive(Clone)]
+pub struct AwsConfig {
+    /// `AWS_REGION`.
+    pub region: String,
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    pub credentials: aws_credential_types::Credentials,
+}
+
+impl AwsConfig {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// A variable is not set.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            region: environment.required("AWS_REGION")?.to_owned(),
+            credentials: aws_credential_types::Credentials::new(
+                environment.required("AWS_ACCESS_KEY_ID")?,
+                environment.required("AWS_SECRET_ACCESS_KEY")?,
+                environment.optional("AWS_SESSION_TOKEN").map(str::to_owned),
+                None,
+                "environment",
+            ),
+        })
+    }
+}
+
+/// Where the tables are.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// How to call AWS.
+    pub aws: AwsConfig,
+    /// `CHAT_TABLE`: rooms, members, events, dedupe items.
+    pub chat_table: String,
+    /// `CONNECTIONS_TABLE`: connections, subscriptions, sessions.
+    pub connections_table: String,
+    /// `AWS_ENDPOINT_URL_DYNAMODB`: another endpoint than the region's.
+    pub endpoint: Option<String>,
+}
+
+impl StoreConfig {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// A variable is not set.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            aws: AwsConfig::new(environment)?,
+            chat_table: environment.required("CHAT_TABLE")?.to_owned(),
+            connections_table: environment.required("CONNECTIONS_TABLE")?.to_owned(),
+            endpoint: environment.optional("AWS_ENDPOINT_URL_DYNAMODB").map(str::to_owned),
+        })
+    }
+}
+
+/// Where frames are posted.
+#[derive(Clone)]
+pub struct OutboundConfig {
+    /// How to call AWS.
+    pub aws: AwsConfig,
+    /// `MANAGEMENT_ENDPOINT`: the `@connections` API, `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+    pub endpoint: String,
+}
+
+impl OutboundConfig {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// A variable is not set.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            aws: AwsConfig::new(environment)?,
+            endpoint: environment.required("MANAGEMENT_ENDPOINT")?.to_owned(),
+        })
+    }
+}
+
+/// How tokens are checked.
+pub struct JwtConfig {
+    /// `JWT_ALGORITHM`: HS256, RS256, ES256 or EdDSA.
+    pub algorithm: Algorithm,
+    /// `JWT_KEY` or `JWT_JWKS_URL`.
+    pub key: JwtKey,
+    /// `JWT_ISSUER`: what `iss` must be.
+    pub issuer: String,
+    /// `JWT_AUDIENCE`: what the audience claim must be, or hold.
+    pub audience: String,
+    /// `JWT_AUDIENCE_CLAIM`: `aud` unless set; some issuers use `client_id`.
+    pub audience_claim: String,
+}
+
+/// Where the key of the tokens comes from.
+pub enum JwtKey {
+    /// For HS256 the secret's bytes (`JWT_KEY` holds them in base64), else a public key in PEM form.
+    Static(Vec<u8>),
+    /// A JSON Web Key Set at this URL.
+    Jwks(String),
+}
+
+impl JwtConfig {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// A variable is not set, or holds something else.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        let algorithm = match environment.required("JWT_ALGORITHM")? {
+            "HS256" => Algorithm::HS256,
+            "RS256" => Algorithm::RS256,
+            "ES256" => Algorithm::ES256,
+            "EdDSA" => Algorithm::EdDSA,
+            _ => return Err(ConfigError::invalid("JWT_ALGORITHM", "HS256, RS256, ES256 or EdDSA")),
+        };
+        let key = match (environment.optional("JWT_JWKS_URL"), algorithm) {
+            (Some(_), Algorithm::HS256) => {
+                return Err(ConfigError::invalid("JWT_JWKS_URL", "for HS256, which has no public key: use JWT_KEY"));
+            }
+            (Some(url), _) => JwtKey::Jwks(url.to_owned()),
+            (None, Algorithm::HS256) => JwtKey::Static(secret(environment, "JWT_KEY")?),
+            (None, _) => JwtKey::Static(environment.required("JWT_KEY")?.as_bytes().to_vec()),
+        };
+        Ok(Self {
+            algorithm,
+            key,
+            issuer: environment.required("JWT_ISSUER")?.to_owned(),
+            audience: environment.required("JWT_AUDIENCE")?.to_owned(),
+            audience_claim: environment.optional("JWT_AUDIENCE_CLAIM").unwrap_or("aud").to_owned(),
+        })
+    }
+}
+
+/// The secret that signs cursors: `CURSOR_KEY`, at least 32 bytes in base64, the same for every function.
+///
+/// # Errors
+/// It is not set, or too short.
+pub fn cursor_key(environment: &Environment) -> Result<Vec<u8>, ConfigError> {
+    secret(environment, "CURSOR_KEY")
+}
+
+fn secret(environment: &Environment, name: &'static str) -> Result<Vec<u8>, ConfigError> {
+    STANDARD
+        .decode(environment.required(name)?)
+        .ok()
+        .filter(|secret| secret.len() >= 32)
+        .ok_or(ConfigError::invalid(name, "the base64 of at least 32 bytes"))
+}
+
+/// The origins whose pages may call: `ALLOWED_ORIGINS`, exact, separated by commas.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AllowedOrigins(Vec<String>);
+
+impl AllowedOrigins {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// An entry is not an origin: scheme, host and perhaps a port, without a path.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        let list = environment.optional("ALLOWED_ORIGINS").unwrap_or_default();
+        let origins: Vec<String> =
+            list.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
+        let is_origin = |origin: &String| {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']))
+        };
+        if origins.iter().all(is_origin) {
+            Ok(Self(origins))
+        } else {
+            Err(ConfigError::invalid("ALLOWED_ORIGINS", "a list of origins like https://chat.example"))
+        }
+    }
+
+    /// Whether a page of this origin may call: letter for letter one of the list.
+    #[must_use]
+    pub fn allows(&self, origin: &str) -> bool {
+        self.0.iter().any(|allowed| allowed == origin)
+    }
+}
+
+/// How to reach Kafka.
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    /// What every client of librdkafka needs.
+    pub client: ClientConfig,
+    /// How many partitions each topic has. The number is configured, not asked for, so that a stale answer never
+    /// sends a room to two partitions.
+    pub partitions: HashMap<String, i32>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicDefinition {
+    partitions: i32,
+}
+
+impl KafkaConfig {
+    /// From the environment: `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL` (`SASL_SSL` unless set),
+    /// `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`, `KAFKA_SSL_CA_PEM`, and
+    /// `KAFKA_PARTITIONS` (`topic:count` separated by commas, where they differ from `infra/topics.json`).
+    ///
+    /// # Errors
+    /// A variable is not set, or holds something else.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", environment.required("KAFKA_BOOTSTRAP_SERVERS")?);
+        let protocol = environment.optional("KAFKA_SECURITY_PROTOCOL").unwrap_or("SASL_SSL");
+        match protocol {
+            "PLAINTEXT" | "SSL" => {}
+            "SASL_SSL" => {
+                client.set("sasl.mechanism", environment.required("KAFKA_SASL_MECHANISM")?);
+                client.set("sasl.username", environment.required("KAFKA_SASL_USERNAME")?);
+                client.set("sasl.password", environment.required("KAFKA_SASL_PASSWORD")?);
+            }
+            _ => return Err(ConfigError::invalid("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT, SSL or SASL_SSL")),
+        }
+        client.set("security.protocol", protocol);
+        if let Some(ca) = environment.optional("KAFKA_SSL_CA_PEM") {
+            client.set("ssl.ca.pem", ca);
+        }
+        Ok(Self { client, partitions: partitions(environment)? })
+    }
+}
+
+fn partitions(environment: &Environment) -> Result<HashMap<String, i32>, ConfigError> {
+    let topics: HashMap<String, TopicDefinition> = serde_json::from_str(include_str!("../../infra/topics.json"))
+        .expect("the data file of the topics is checked by a test");
+    let mut partitions: HashMap<String, i32> =
+        topics.into_iter().map(|(topic, definition)| (topic, definition.partitions)).collect();
+    for entry in
+        environment.optional("KAFKA_PARTITIONS").unwrap_or_default().split(',').filter(|entry| !entry.is_empty())
+    {
+        let invalid = ConfigError::invalid("KAFKA_PARTITIONS", "a list like chat-messages:12,chat-presence:6");
+        let (topic, count) = entry.trim().split_once(':').ok_or(invalid)?;
+        let invalid = ConfigError::invalid("KAFKA_PARTITIONS", "a list of our topics with at least one partition each");
+        let count = count.parse().ok().filter(|count| *count > 0);
+        match (partitions.get_mut(topic), count) {
+            (Some(partitions), Some(count)) => *partitions = count,
+            _ => return Err(invalid),
+        }
+    }
+    Ok(partitions)
+}
+
+/// Whether the event source takes partial batch responses: `PARTIAL_BATCH_RESPONSES`, `false` unless set.
+///
+/// # Errors
+/// It is neither `true` nor `false`.
+pub fn partial_batch_responses(environment: &Environment) -> Result<bool, ConfigError> {
+    environment.flag("PARTIAL_BATCH_RESPONSES")
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_come_from_the_data_file_unless_set() {
+        let count = |pairs: &[(&str, &str)]| partitions(&Environment::of_pairs(pairs)).map(|map| map["chat-messages"]);
+        assert_eq!(count(&[]), Ok(12));
+        assert_eq!(count(&[("KAFKA_PARTITIONS", "chat-messages:3,chat-presence:3")]), Ok(3));
+        for odd in ["chat-messages", "chat-messages:0", "chat-messages:x", "other:3"] {
+            assert!(count(&[("KAFKA_PARTITIONS", odd)]).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_variable_and_never_its_value() {
+        let error = StoreConfig::new(&Environment::of_pairs(&[])).err().unwrap();
+        assert_eq!(error.to_string(), "the environment variable AWS_REGION is not set");
+        let short = Environment::of_pairs(&[("CURSOR_KEY", "c2hvcnQ=")]);
+        let error = cursor_key(&short).unwrap_err().to_string();
+        assert_eq!(error, "the environment variable CURSOR_KEY is not the base64 of at least 32 bytes");
+    }
+
+    #[test]
+    fn origins_are_compared_letter_for_letter() {
+        let environment =
+            Environment::of_pairs(&[("ALLOWED_ORIGINS", "https://app.example.com, http://localhost:3000")]);
+        let origins = AllowedOrigins::new(&environment).unwrap();
+        assert!(origins.allows("https://app.example.com"));
+        assert!(origins.allows("http://localhost:3000"));
+        // Look-alikes passed elsewhere: expressjs/cors#412, google/clusterfuzz#5303.
+        for other in [
+            "https://app.example.com.evil.test",
+            "https://evil-app.example.com",
+            "https://appXexample.com",
+            "http://app.example.com",
+            "https://app.example.com:8443",
+            "https://app.example.com/",
+            "https://app.example.com, https://evil.test",
+            "null",
+            "",
+        ] {
+            assert!(!origins.allows(other), "{other}");
+        }
+        for odd in ["*", "app.example.com", "https://a/b", "https://*.example.com"] {
+            assert!(AllowedOrigins::new(&Environment::of_pairs(&[("ALLOWED_ORIGINS", odd)])).is_err(), "{odd}");
+        }
+    }
+}

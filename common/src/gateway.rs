@@ -1,0 +1,96 @@
+//! API Gateway's WebSocket events and responses: thin structures that demand only what every event has.
+//!
+//! The published event types demand fields that the platform and its emulators do not always send
+//! (localstack/localstack#10295, calavera/aws-lambda-events#38); these take `null` and absence for all but the
+//! connection's id.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ConnectionId;
+
+/// A connection was opened, said something, or was closed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebSocketEvent {
+    headers: Option<HashMap<String, Option<String>>>,
+    query_string_parameters: Option<HashMap<String, Option<String>>>,
+    /// About the connection.
+    pub request_context: RequestContext,
+    /// What stood on the socket, on `$default`.
+    pub body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+/// About the connection.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestContext {
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    pub connected_at: Option<i64>,
+    /// The API's host, which a browser's `Origin` may equal.
+    pub domain_name: Option<String>,
+    /// Why the connection ended, on `$disconnect`.
+    pub disconnect_reason: Option<String>,
+}
+
+impl WebSocketEvent {
+    /// A header, whatever the case of its name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.as_ref()?.iter().find(|(other, _)| other.eq_ignore_ascii_case(name))?;
+        value.as_deref()
+    }
+
+    /// A query parameter.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query_string_parameters.as_ref()?.get(name)?.as_deref()
+    }
+
+    /// The frame's text; a frame that the gateway encoded was not text.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.body.as_deref().filter(|_| self.is_base64_encoded != Some(true))
+    }
+}
+
+/// What a function answers to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebSocketResponse {
+    status_code: u16,
+    #[serde(skip_serializing_if = "HashMap::is_empty")]
+    headers: HashMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+}
+
+impl WebSocketResponse {
+    /// Nothing to say.
+    #[must_use]
+    pub fn accepted() -> Self {
+        Self { status_code: 200, headers: HashMap::new(), body: None }
+    }
+
+    /// A frame for the client, on a route with a route response.
+    #[must_use]
+    pub fn frame(frame: String) -> Self {
+        Self { body: Some(frame), ..Self::accepted() }
+    }
+
+    /// The handshake fails with this status.
+    #[must_use]
+    pub fn refused(status_code: u16) -> Self {
+        Self { status_code, ..Self::accepted() }
+    }
+
+    /// The handshake succeeds with this subprotocol.
+    #[must_use]
+    pub fn subprotocol(name: &str) -> Self {
+        Self { headers: HashMap::from([("Sec-WebSocket-Protocol", name.to_owned())]), ..Self::accepted() }
+    }
+}

@@ -1,0 +1,39 @@
+//! What Madang's functions share.
+//!
+//! One type per stage of a message's way, conversions only between neighbours:
+//!
+//! | stage | module |
+//! |---|---|
+//! | event (what AWS hands a function) | [`gateway`], [`kafka_event`] |
+//! | client frame → command | [`codec`], [`command`] |
+//! | record (on Kafka) | [`record`], [`producer`] |
+//! | room event (in a room's log) | [`room`] |
+//! | item (in DynamoDB) | [`store`] |
+//! | server frame → connection | [`codec`], [`outbound`] |
+//!
+//! Beside them: identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
+//! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs ([`telemetry`]) and counts ([`metrics`]).
+
+pub mod auth;
+pub mod code;
+pub mod codec;
+pub mod command;
+pub mod config;
+pub mod cursor;
+pub mod failure;
+pub mod gateway;
+pub mod history;
+pub mod id;
+pub mod ingress;
+pub mod json;
+pub mod kafka_event;
+pub mod limits;
+pub mod metrics;
+pub mod outbound;
+pub mod producer;
+pub mod record;
+pub mod room;
+pub mod store;
+pub mod telemetry;
+pub mod text;
+pub mod time;

@@ -1,0 +1,60 @@
+//! Every limit of Madang, once, with its unit and where it comes from.
+
+/// Longest message content, in Unicode scalar values (ours: five times a long paragraph).
+pub const CONTENT_MAX_SCALARS: usize = 4_000;
+/// Longest finished server frame that carries one event, in bytes (API Gateway's frame size).
+pub const FRAME_MAX_BYTES: usize = 32_768;
+/// Longest answer that a function gives on a socket, in bytes (API Gateway's message size is 128 KB; ours leaves room).
+pub const ANSWER_MAX_BYTES: usize = 98_304;
+/// Longest client frame, in bytes (API Gateway closes the connection above its message size).
+pub const CLIENT_FRAME_MAX_BYTES: usize = 131_072;
+/// Longest HTTP body that a call may carry, in bytes (ours: the largest body is an invitation of many).
+pub const HTTP_BODY_MAX_BYTES: usize = 65_536;
+/// Deepest nesting of a JSON text, in levels (ours: the deepest frame of the protocol has 3).
+pub const JSON_DEPTH_MAX: usize = 16;
+/// Largest integer of the protocol: what a JavaScript number holds exactly.
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+/// Longest room id, frame id and client message id, in characters (ours: fits a UUID with a prefix).
+pub const ID_MAX_CHARACTERS: usize = 64;
+/// Longest user id, in bytes (ours: the subjects of the common issuers stay below).
+pub const USER_ID_MAX_BYTES: usize = 128;
+/// Longest room name, in Unicode scalar values (ours).
+pub const ROOM_NAME_MAX_SCALARS: usize = 80;
+/// Most people named when a group is created (ours: the creation is one DynamoDB transaction of at most 100 items).
+pub const ROOM_CREATE_MAX_USERS: usize = 90;
+/// Most rooms of one user (ours: a room list is sorted in memory).
+pub const ROOMS_PER_USER_MAX: usize = 1_000;
+/// Most subscriptions of one connection (ours: a refresh touches each).
+pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 500;
+/// Most rooms in one `subscribe` (three items each and the connection: a DynamoDB transaction has at most 100).
+pub const SUBSCRIBE_MAX_ROOMS: usize = 33;
+/// Most items in one DynamoDB transaction (DynamoDB's quota).
+pub const TRANSACTION_MAX_ITEMS: usize = 100;
+/// Most bytes in one DynamoDB transaction that the commit plans for (DynamoDB's quota is 4 MB; ours leaves room for names).
+pub const TRANSACTION_MAX_BYTES: usize = 3_000_000;
+/// Most keys in one DynamoDB batch get (DynamoDB's quota).
+pub const BATCH_GET_MAX_KEYS: usize = 100;
+/// Most writes in one DynamoDB batch write (DynamoDB's quota).
+pub const BATCH_WRITE_MAX_ITEMS: usize = 25;
+/// Most events in a catch-up (ours).
+pub const CATCH_UP_MAX_EVENTS: usize = 300;
+/// Most messages in one page of history (ours).
+pub const HISTORY_MAX_MESSAGES: usize = 100;
+/// Messages in a page of history when the caller names no limit (ours).
+pub const HISTORY_DEFAULT_MESSAGES: usize = 50;
+/// Most rooms or members in one page (ours).
+pub const LIST_MAX_ENTRIES: usize = 100;
+/// From this many on, `unread` means "or more" (ours: one page of history).
+pub const UNREAD_MAX: u64 = 100;
+/// Refusals remembered under one `clientMessageId` (ours: a further one is answered, but not looked up again).
+pub const REFUSALS_REMEMBERED_MAX: usize = 64;
+/// How long a dedupe item is kept, in seconds: longer than any topic keeps a record.
+pub const DEDUPE_TTL_SECONDS: i64 = 21 * 24 * 3_600;
+/// How long API Gateway lets a connection live, in milliseconds.
+pub const CONNECTION_MAX_MS: i64 = 2 * 3_600 * 1_000;
+/// How long a pending connection may wait with its token, in milliseconds (ours).
+pub const PENDING_MAX_MS: i64 = 10_000;
+/// Longest token that is looked at, in bytes (ours: API Gateway's header limit for HTTP APIs).
+pub const TOKEN_MAX_BYTES: usize = 10_240;
+/// How many seconds past `exp`, or before `nbf`, a token still counts (ours: covers clocks that differ).
+pub const TOKEN_LEEWAY_SECONDS: u64 = 30;

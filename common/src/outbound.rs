@@ -1,0 +1,84 @@
+//! Posting frames to connections: the one module that names the management API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
+use aws_sdk_apigatewaymanagement::config::timeout::TimeoutConfig;
+use aws_sdk_apigatewaymanagement::config::{BehaviorVersion, Region};
+use aws_sdk_apigatewaymanagement::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_apigatewaymanagement::primitives::Blob;
+use aws_sdk_apigatewaymanagement::{Client, Config};
+
+use crate::config::OutboundConfig;
+use crate::id::ConnectionId;
+use crate::metrics::{Count, Metrics};
+
+/// How long one post may take: a connection that needs longer is slow, not its room.
+const POST_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// A frame was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PostError {
+    /// The connection is no more, or not yet.
+    #[error("the connection is gone")]
+    Gone,
+    /// The connection or the API is too slow or failing now.
+    #[error("the connection does not take frames now")]
+    Slow,
+    /// The API refuses the call itself: endpoint, stage or permission is wrong.
+    #[error("the management API refuses the call: check MANAGEMENT_ENDPOINT and execute-api:ManageConnections")]
+    Refused,
+}
+
+/// Posts frames and closes connections.
+pub struct Outbound {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+impl Outbound {
+    /// Makes the client.
+    #[must_use]
+    pub fn new(config: OutboundConfig, metrics: Arc<Metrics>) -> Self {
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.aws.region))
+            .credentials_provider(config.aws.credentials)
+            .endpoint_url(config.endpoint)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(POST_TIMEOUT).build())
+            .build();
+        Self { client: Client::from_conf(config), metrics }
+    }
+
+    /// Posts one frame.
+    ///
+    /// # Errors
+    /// Why it was not taken; there is no retry here.
+    pub async fn post(&self, connection: &ConnectionId, frame: &[u8]) -> Result<(), PostError> {
+        let post = self.client.post_to_connection().connection_id(connection.as_str()).data(Blob::new(frame));
+        self.metrics.add(Count::Posts, 1);
+        post.send().await.map(|_| ()).map_err(|error| classify(&error))
+    }
+
+    /// Closes a connection.
+    ///
+    /// # Errors
+    /// Why it could not be closed.
+    pub async fn close(&self, connection: &ConnectionId) -> Result<(), PostError> {
+        let close = self.client.delete_connection().connection_id(connection.as_str());
+        close.send().await.map(|_| ()).map_err(|error| classify(&error))
+    }
+}
+
+fn classify<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> PostError {
+    match error {
+        SdkError::ServiceError(service) => match service.err().code() {
+            Some("GoneException") => PostError::Gone,
+            Some("ForbiddenException" | "AccessDeniedException") => PostError::Refused,
+            _ => PostError::Slow,
+        },
+        _ => PostError::Slow,
+    }
+}

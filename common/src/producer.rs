@@ -1,0 +1,183 @@
+//! The Kafka producer: idempotent, `acks=all`, one record at a time, each delivery awaited before the handler returns
+//! (between invocations a function is frozen, so nothing may be left in flight).
+//!
+//! The partition is chosen here, by Java's murmur2 of the key and the **configured** number of partitions: a stale
+//! answer of a broker never sends one room to two partitions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::util::Timeout;
+
+use crate::config::KafkaConfig;
+use crate::metrics::{Count, Metrics};
+
+/// The topic of commands that change a room.
+pub const MESSAGES_TOPIC: &str = "chat-messages";
+/// The topic of records that no consumer could take.
+pub const DEAD_LETTER_TOPIC: &str = "chat-messages-dlt";
+
+/// A record was not acknowledged. It may stand on the topic all the same: the caller's retry carries the same identity.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// Broker away, too slow, or refusing for now.
+    #[error("the record was not acknowledged: {0}")]
+    Unacknowledged(KafkaError),
+    /// The topic is not in the configuration.
+    #[error("the topic has no configured number of partitions")]
+    UnknownTopic,
+}
+
+/// Produces records.
+pub struct Producer {
+    config: ClientConfig,
+    partitions: HashMap<String, i32>,
+    inner: RwLock<Arc<FutureProducer>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Producer {
+    /// Makes the client; it connects when it first produces.
+    ///
+    /// # Errors
+    /// librdkafka refuses a setting.
+    pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, KafkaError> {
+        let KafkaConfig { mut client, partitions } = config;
+        // Below the function's timeout, so that the client hears of a failure. A dead socket after a thaw is found by
+        // the socket timeout alone.
+        for (name, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", "6000"),
+            ("socket.timeout.ms", "3000"),
+            ("socket.connection.setup.timeout.ms", "3000"),
+            ("socket.keepalive.enable", "true"),
+            ("socket.nagle.disable", "true"),
+            ("connections.max.idle.ms", "180000"),
+            ("reconnect.backoff.ms", "50"),
+            ("reconnect.backoff.max.ms", "1000"),
+            ("retry.backoff.ms", "50"),
+            ("linger.ms", "0"),
+            ("log.connection.close", "false"),
+            ("enable.metrics.push", "false"),
+        ] {
+            client.set(name, value);
+        }
+        let inner = RwLock::new(Arc::new(client.create()?));
+        Ok(Self { config: client, partitions, inner, metrics })
+    }
+
+    /// Produces one record and waits until all in-sync replicas have it.
+    ///
+    /// # Errors
+    /// It was not acknowledged in time; a retry with the same identity is safe.
+    pub async fn send(
+        &self,
+        topic: &str,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(String, Option<Vec<u8>>)],
+    ) -> Result<(), ProduceError> {
+        let count = *self.partitions.get(topic).ok_or(ProduceError::UnknownTopic)?;
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
+        let mut record = FutureRecord::to(topic).key(key).partition(partition(key, count)).headers(headers);
+        record.payload = value;
+        let producer = Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner));
+        match producer.send(record, Timeout::After(std::time::Duration::ZERO)).await {
+            Ok(_) => {
+                self.metrics.add(Count::Produces, 1);
+                Ok(())
+            }
+            Err((error, _)) => {
+                self.replace_if_fatal(&producer);
+                Err(ProduceError::Unacknowledged(error))
+            }
+        }
+    }
+
+    /// After a fatal error librdkafka refuses everything for ever: a fresh producer takes the place, once.
+    fn replace_if_fatal(&self, failed: &Arc<FutureProducer>) {
+        let Some((code, reason)) = failed.client().fatal_error() else { return };
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&inner, failed) {
+            return;
+        }
+        tracing::error!(?code, reason, "the producer failed for good and is replaced");
+        match self.config.create() {
+            Ok(fresh) => *inner = Arc::new(fresh),
+            Err(error) => tracing::error!(%error, "no producer can be made"),
+        }
+    }
+
+    /// Whether the topic itself is missing or not allowed: worth telling apart in the log.
+    #[must_use]
+    pub fn is_misconfigured(error: &ProduceError) -> bool {
+        match error {
+            ProduceError::UnknownTopic => true,
+            ProduceError::Unacknowledged(error) => matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::TopicAuthorizationFailed)
+            ),
+        }
+    }
+}
+
+/// The partition of a key, as Java's default partitioner chooses it.
+#[must_use]
+pub fn partition(key: &[u8], count: i32) -> i32 {
+    (murmur2(key) & 0x7fff_ffff).cast_signed() % count.max(1)
+}
+
+/// Austin Appleby's `MurmurHash2` with Kafka's seed.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "keys are short, and the algorithm takes the length modulo 2^32"
+    )]
+    let mut hash = 0x9747_b28c ^ data.len() as u32;
+    let (words, rest) = data.as_chunks::<4>();
+    for word in words {
+        let mut word = u32::from_le_bytes(*word).wrapping_mul(M);
+        word ^= word >> 24;
+        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
+    }
+    if !rest.is_empty() {
+        hash ^= rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expected hashes stand in Apache Kafka's own test of its `Utils.murmur2`.
+    #[test]
+    fn murmur2_agrees_with_the_java_client() {
+        let check = |key: &str, expected: i32| assert_eq!(murmur2(key.as_bytes()).cast_signed(), expected, "{key}");
+        check("21", -973_932_308);
+        check("foobar", -790_332_482);
+        check("a-little-bit-long-string", -985_981_536);
+        check("a-little-bit-longer-string", -1_486_304_829);
+        check("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971);
+        check("abc", 479_470_107);
+    }
+
+    #[test]
+    fn partitions_are_in_range() {
+        for index in 0..1_000 {
+            let key = format!("room-{index}");
+            assert!((0..12).contains(&partition(key.as_bytes(), 12)));
+        }
+    }
+}

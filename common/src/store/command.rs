@@ -1,0 +1,49 @@
+//! What became of a command, for its sender.
+
+use super::commit::dedupe_from_item;
+use super::keys::Key;
+use super::{Store, StoreError};
+use crate::code::ErrorCode;
+use crate::id::{ClientMessageId, CommandId, RoomId, Seq, UserId};
+use crate::room::commit::DedupeKey;
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandState {
+    /// Not committed yet, or never received.
+    Pending,
+    /// It is this event.
+    Committed(Seq),
+    /// Another command of the sender with the same `clientMessageId` is this event.
+    Duplicate(Seq),
+    /// It was refused.
+    Refused(ErrorCode),
+}
+
+impl Store {
+    /// Looks a command up. A message is remembered under its `clientMessageId`, everything else under the command's
+    /// own id.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn command_state(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        command: CommandId,
+        client_message_id: Option<&ClientMessageId>,
+    ) -> Result<CommandState, StoreError> {
+        let slot = client_message_id.map_or_else(|| command.to_string(), ToString::to_string);
+        let key = DedupeKey { sender: sender.clone(), slot };
+        let Some(item) = self.get(&self.chat, Key::dedupe(room, &key)).await? else {
+            return Ok(CommandState::Pending);
+        };
+        let (_, dedupe) = dedupe_from_item(room, &item)?;
+        Ok(match (dedupe.refused.get(&command), dedupe.accepted) {
+            (Some(code), _) => CommandState::Refused(*code),
+            (None, Some(accepted)) if accepted.id == command => CommandState::Committed(accepted.seq),
+            (None, Some(accepted)) => CommandState::Duplicate(accepted.seq),
+            (None, None) => CommandState::Pending,
+        })
+    }
+}

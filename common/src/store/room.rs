@@ -1,0 +1,421 @@
+//! Rooms, members and events on table `chat`.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, Select, TransactWriteItem};
+
+use super::attributes::{Item, number, text};
+use super::commit::{dedupe_from_item, invalid};
+use super::keys::{self, Key};
+use super::{Store, StoreError, classify};
+use crate::id::{RoomId, Seq, UserId};
+use crate::limits::{DEDUPE_TTL_SECONDS, ROOMS_PER_USER_MAX, UNREAD_MAX};
+use crate::room::commit::DedupeKey;
+use crate::room::event::{EventBody, Message, RoomEvent};
+use crate::room::{Head, Member, Role, RoomKind};
+use crate::time::Time;
+
+/// A room to be made: its head with `last_seq` 1, its first event and its first members.
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    /// The head.
+    pub head: Head,
+    /// Event 1, `room.created`.
+    pub event: RoomEvent,
+    /// The members and their roles.
+    pub members: Vec<(UserId, Role)>,
+    /// A digest of what was asked for, to tell a retry from a reused key.
+    pub hash: String,
+}
+
+/// What came of making a room.
+#[derive(Debug, Clone)]
+pub enum Created {
+    /// It is new.
+    New(Head),
+    /// It stood there already: its head, its first event, and the digest of what was asked for then.
+    Before(Box<(Head, RoomEvent, String)>),
+}
+
+/// A room as one of its members lists it.
+#[derive(Debug, Clone)]
+pub struct RoomListEntry {
+    /// The head.
+    pub head: Head,
+    /// The membership.
+    pub member: Member,
+}
+
+/// Which way a query goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forwards,
+    Backwards,
+}
+
+impl Store {
+    /// Makes a room in one transaction, or finds the one that was made under the same id.
+    ///
+    /// # Errors
+    /// The table cannot be read or written.
+    pub async fn create_room(&self, room: NewRoom, now: Time) -> Result<Created, StoreError> {
+        let mut items = vec![self.put_new(head_item(&room.head))?, self.put_new(event_item(&room.event))?];
+        let key = DedupeKey { sender: room.event.sender.clone(), slot: room.event.command_id.to_string() };
+        let dedupe = Item::at(Key::dedupe(&room.head.room, &key))
+            .with("acceptedId", text(room.event.command_id))
+            .with("seq", number(room.event.seq))
+            .with("contentHash", text(&room.hash))
+            .with("ttl", number(now.unix_seconds() + DEDUPE_TTL_SECONDS));
+        items.push(self.put_new(dedupe)?);
+        for (user, role) in &room.members {
+            items.push(self.put_new(member_item(&room.head.room, user, *role, room.event.seq))?);
+        }
+        match self.transact(items).await {
+            Ok(()) => Ok(Created::New(room.head)),
+            Err(StoreError::Condition(_)) => self.created_before(&room.head.room).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder().table_name(&self.chat).set_item(Some(item.0));
+        let put = put.condition_expression("attribute_not_exists(PK)").build().map_err(invalid)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    async fn created_before(&self, room: &RoomId) -> Result<Created, StoreError> {
+        let first = Seq::ZERO.next();
+        let head = self.head(room).await?.ok_or(StoreError::Item("HEAD"))?;
+        let event = self.events_at(room, &[first]).await?.pop().ok_or(StoreError::Item("EVENT"))?;
+        let key = DedupeKey { sender: event.sender.clone(), slot: event.command_id.to_string() };
+        let dedupe = self.get(&self.chat, Key::dedupe(room, &key)).await?;
+        let accepted = dedupe.as_ref().map(|item| dedupe_from_item(room, item)).transpose()?;
+        let hash = accepted.and_then(|(_, dedupe)| dedupe.accepted).map(|accepted| accepted.hash).unwrap_or_default();
+        Ok(Created::Before(Box::new((head, event, hash))))
+    }
+
+    /// A room's head, read consistently.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn head(&self, room: &RoomId) -> Result<Option<Head>, StoreError> {
+        let item = self.get(&self.chat, Key::head(room)).await?;
+        item.map(|item| head_from_item(room, &item)).transpose()
+    }
+
+    /// A membership, read consistently.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn member(&self, room: &RoomId, user: &UserId) -> Result<Option<Member>, StoreError> {
+        let item = self.get(&self.chat, Key::member(room, user)).await?;
+        item.map(|item| member_from_item(&item)).transpose()
+    }
+
+    /// Heads and one user's memberships of some rooms, read consistently; rooms without both are left out.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn room_list_entries(&self, user: &UserId, rooms: &[RoomId]) -> Result<Vec<RoomListEntry>, StoreError> {
+        let keys = rooms.iter().flat_map(|room| [Key::head(room), Key::member(room, user)]).collect();
+        let (mut heads, mut members) = (Vec::new(), std::collections::HashMap::new());
+        for item in self.batch_get(&self.chat, keys).await? {
+            let room = keys::split_room(item.text("PK")?)?;
+            if item.sort_key()?.starts_with(keys::MEMBER) {
+                members.insert(room, member_from_item(&item)?);
+            } else {
+                heads.push(head_from_item(&room, &item)?);
+            }
+        }
+        let entry = |head: Head| members.remove(&head.room).map(|member| RoomListEntry { head, member });
+        Ok(heads.into_iter().filter_map(entry).collect())
+    }
+
+    /// The rooms of a user, in no order, at most [`ROOMS_PER_USER_MAX`]. The index is eventually consistent.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn rooms_of(&self, user: &UserId) -> Result<Vec<RoomId>, StoreError> {
+        let mut rooms = Vec::new();
+        let mut start = None;
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.chat)
+                .index_name("GSI1")
+                .key_condition_expression("GSI1PK = :user")
+                .expression_attribute_values(":user", text(keys::user_partition(user)))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let output = query.send().await.map_err(classify)?;
+            self.count_read(output.consumed_capacity());
+            for item in output.items.unwrap_or_default() {
+                rooms.push(keys::split_room(Item(item).text("GSI1SK")?)?);
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() || rooms.len() >= ROOMS_PER_USER_MAX {
+                rooms.truncate(ROOMS_PER_USER_MAX);
+                return Ok(rooms);
+            }
+        }
+    }
+
+    /// Members of a room in the order of their ids, from behind `after` on.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn members(
+        &self,
+        room: &RoomId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, StoreError> {
+        let mut members = Vec::new();
+        let mut start = after.map(|user| Key::member(room, user).into_item());
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.chat)
+                .key_condition_expression("PK = :room AND begins_with(SK, :member)")
+                .expression_attribute_values(":room", text(keys::room_partition(room)))
+                .expression_attribute_values(":member", text(keys::MEMBER))
+                .consistent_read(true)
+                .limit(i32::try_from(limit - members.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let output = query.send().await.map_err(classify)?;
+            self.count_read(output.consumed_capacity());
+            for item in output.items.unwrap_or_default() {
+                members.push(member_from_item(&Item(item))?);
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() || members.len() >= limit {
+                return Ok(members);
+            }
+        }
+    }
+
+    /// Events behind a seq, oldest first.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn events_after(&self, room: &RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, StoreError> {
+        self.events(room, (after.next(), None), Direction::Forwards, limit, |_| true).await
+    }
+
+    /// Messages behind a seq, oldest first.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn messages_after(&self, room: &RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, StoreError> {
+        self.events(room, (after.next(), None), Direction::Forwards, limit, is_message).await
+    }
+
+    /// Messages before a seq, newest first; the newest of all without one.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn messages_before(
+        &self,
+        room: &RoomId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<RoomEvent>, StoreError> {
+        let range = (Seq::ZERO, before.map(Seq::previous));
+        self.events(room, range, Direction::Backwards, limit, is_message).await
+    }
+
+    /// Events of a range of seqs that are wanted, page after page until there are enough: no page ends early because
+    /// its events were not wanted.
+    async fn events(
+        &self,
+        room: &RoomId,
+        (from, to): (Seq, Option<Seq>),
+        direction: Direction,
+        limit: usize,
+        wanted: fn(&RoomEvent) -> bool,
+    ) -> Result<Vec<RoomEvent>, StoreError> {
+        let mut events = Vec::new();
+        let last = to.map_or_else(|| "EVENT#~".to_owned(), keys::event_sort);
+        let first = keys::event_sort(from);
+        let mut start = None;
+        // An empty range is an invalid call to DynamoDB.
+        if last < first {
+            return Ok(events);
+        }
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.chat)
+                .key_condition_expression("PK = :room AND SK BETWEEN :first AND :last")
+                .expression_attribute_values(":room", text(keys::room_partition(room)))
+                .expression_attribute_values(":first", text(&first))
+                .expression_attribute_values(":last", text(&last))
+                .scan_index_forward(direction == Direction::Forwards)
+                .consistent_read(true)
+                .limit(i32::try_from(limit - events.len()).unwrap_or(i32::MAX).max(10))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let output = query.send().await.map_err(classify)?;
+            self.count_read(output.consumed_capacity());
+            for item in output.items.unwrap_or_default() {
+                let event = event_from_item(room, &Item(item))?;
+                if wanted(&event) {
+                    events.push(event);
+                }
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() || events.len() >= limit {
+                events.truncate(limit);
+                return Ok(events);
+            }
+        }
+    }
+
+    /// How many messages of others stand behind a seq; [`UNREAD_MAX`] means that or more.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn unread(&self, room: &RoomId, user: &UserId, read: Seq) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut after = read;
+        loop {
+            let page = self.messages_after(room, after, crate::limits::HISTORY_MAX_MESSAGES).await?;
+            count += page.iter().filter(|event| event.sender != *user).count() as u64;
+            match page.last() {
+                Some(last) if count < UNREAD_MAX && page.len() == crate::limits::HISTORY_MAX_MESSAGES => {
+                    after = last.seq
+                }
+                _ => return Ok(count.min(UNREAD_MAX)),
+            }
+        }
+    }
+
+    /// How many rooms a user has, counted no further than the limit.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn count_rooms(&self, user: &UserId) -> Result<usize, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.chat)
+            .index_name("GSI1")
+            .key_condition_expression("GSI1PK = :user")
+            .expression_attribute_values(":user", text(keys::user_partition(user)))
+            .select(Select::Count)
+            .limit(i32::try_from(ROOMS_PER_USER_MAX).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = query.send().await.map_err(classify)?;
+        self.count_read(output.consumed_capacity());
+        Ok(usize::try_from(output.count()).unwrap_or_default())
+    }
+}
+
+fn is_message(event: &RoomEvent) -> bool {
+    event.message().is_some()
+}
+
+fn head_item(head: &Head) -> Item {
+    let item = Item::at(Key::head(&head.room))
+        .with("kind", text(head.kind.as_str()))
+        .with("name", text(&head.name))
+        .with("epoch", text(&head.epoch))
+        .with("lastSeq", number(head.last_seq))
+        .with("lastMessageNo", number(head.last_message_no))
+        .with("memberCount", number(head.member_count))
+        .with("createdAt", number(head.created_at.unix_ms()))
+        .with("lastActivityAt", number(head.last_activity.unix_ms()))
+        .with("deliveredSeq", number(head.delivered_seq));
+    match &head.kind {
+        RoomKind::Direct { users } => item.with("users", AttributeValue::L(users.iter().map(text).collect())),
+        RoomKind::Group => item,
+    }
+}
+
+pub(super) fn head_from_item(room: &RoomId, item: &Item) -> Result<Head, StoreError> {
+    let kind = match item.text("kind")? {
+        "direct" => {
+            let users: Vec<UserId> = users(item, "users")?;
+            RoomKind::Direct { users: users.try_into().map_err(|_| StoreError::Item("users"))? }
+        }
+        "group" => RoomKind::Group,
+        _ => return Err(StoreError::Item("kind")),
+    };
+    Ok(Head {
+        room: room.clone(),
+        kind,
+        name: item.text("name")?.to_owned(),
+        epoch: item.parsed("epoch")?,
+        last_seq: item.seq("lastSeq")?,
+        last_message_no: item.number("lastMessageNo")?,
+        member_count: item.number("memberCount")?,
+        created_at: item.time("createdAt")?,
+        last_activity: item.time("lastActivityAt")?,
+        delivered_seq: item.seq("deliveredSeq")?,
+    })
+}
+
+fn users(item: &Item, name: &'static str) -> Result<Vec<UserId>, StoreError> {
+    item.texts(name)?.into_iter().map(|user| user.parse().map_err(|_| StoreError::Item(name))).collect()
+}
+
+fn member_item(room: &RoomId, user: &UserId, role: Role, joined: Seq) -> Item {
+    Item::at(Key::member(room, user))
+        .with("role", text(role))
+        .with("joinedSeq", number(joined))
+        .with("readSeq", number(joined))
+        .with("GSI1PK", text(keys::user_partition(user)))
+        .with("GSI1SK", text(keys::room_partition(room)))
+}
+
+pub(super) fn member_from_item(item: &Item) -> Result<Member, StoreError> {
+    Ok(Member {
+        user: keys::split_member(item.sort_key()?)?,
+        role: item.parsed("role")?,
+        joined_seq: item.seq("joinedSeq")?,
+        read_seq: item.seq("readSeq")?,
+    })
+}
+
+pub(super) fn event_item(event: &RoomEvent) -> Item {
+    let item = Item::at(Key::event(&event.room, event.seq))
+        .with("kind", text(event.body.kind()))
+        .with("at", number(event.at.unix_ms()))
+        .with("sender", text(&event.sender))
+        .with("commandId", text(event.command_id));
+    match &event.body {
+        EventBody::RoomCreated { name, users } => {
+            let users = users.iter().map(text).collect();
+            item.with("name", text(name)).with("users", AttributeValue::L(users))
+        }
+        EventBody::Message(message) => item
+            .with("epoch", text(&message.id.epoch))
+            .with("clientMessageId", text(&message.client_message_id))
+            .with("messageNo", number(message.number))
+            .with("content", text(&message.content)),
+    }
+}
+
+pub(super) fn event_from_item(room: &RoomId, item: &Item) -> Result<RoomEvent, StoreError> {
+    let seq = keys::split_event(item.sort_key()?)?;
+    let body = match item.text("kind")? {
+        "room.created" => EventBody::RoomCreated { name: item.text("name")?.to_owned(), users: users(item, "users")? },
+        "message" => EventBody::Message(Message {
+            id: crate::id::MessageId { epoch: item.parsed("epoch")?, seq },
+            client_message_id: item.parsed("clientMessageId")?,
+            number: item.number("messageNo")?,
+            content: item.text("content")?.to_owned(),
+        }),
+        _ => return Err(StoreError::Item("kind")),
+    };
+    Ok(RoomEvent {
+        seq,
+        room: room.clone(),
+        at: item.time("at")?,
+        sender: item.parsed("sender")?,
+        command_id: item.parsed("commandId")?,
+        body,
+    })
+}

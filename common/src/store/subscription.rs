@@ -1,0 +1,274 @@
+//! Subscriptions on table `connections`, each in two rows: its room's, for the fan-out, and its connection's, for
+//! cleaning up.
+
+use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use super::attributes::{Item, number, text};
+use super::commit::invalid;
+use super::keys::{self, JSON_SUBSCRIPTION, Key};
+use super::{Store, StoreError, classify};
+use crate::auth::{Principal, expired};
+use crate::id::{ConnectionId, RoomId, Seq, UserId};
+use crate::limits::CONNECTION_MAX_MS;
+use crate::room::Member;
+use crate::time::Time;
+
+/// How many rows are updated at once.
+const UPDATES_AT_ONCE: usize = 16;
+
+/// Why a subscription was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// These memberships are not as they were read.
+    #[error("a membership has changed")]
+    Membership,
+    /// The connection is not as it was read.
+    #[error("the connection has changed")]
+    Connection,
+    /// The table cannot be written.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// A subscription, as the fan-out sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSubscription {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Whose connection it is.
+    pub user: UserId,
+    /// The membership that it rests on.
+    pub joined_seq: Seq,
+    /// Events up to here were skipped on this connection; a `resync` is due.
+    pub lagged_seq: Option<Seq>,
+}
+
+impl Store {
+    /// Subscribes a connection to rooms at once, on condition that the memberships and the connection are as they
+    /// were read.
+    ///
+    /// # Errors
+    /// As [`SubscribeError`] says.
+    pub async fn subscribe(
+        &self,
+        connection: &ConnectionId,
+        principal: &Principal,
+        memberships: &[(RoomId, Member)],
+        now: Time,
+    ) -> Result<(), SubscribeError> {
+        let mut items =
+            vec![self.connection_unchanged(connection, principal.expires_at).map_err(SubscribeError::Store)?];
+        for (room, member) in memberships {
+            items.extend(self.subscription(connection, principal, room, member, now).map_err(SubscribeError::Store)?);
+        }
+        match self.transact(items).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Condition(at)) if at.contains(&0) => Err(SubscribeError::Connection),
+            Err(StoreError::Condition(_)) => Err(SubscribeError::Membership),
+            Err(error) => Err(SubscribeError::Store(error)),
+        }
+    }
+
+    fn subscription(
+        &self,
+        connection: &ConnectionId,
+        principal: &Principal,
+        room: &RoomId,
+        member: &Member,
+        now: Time,
+    ) -> Result<[TransactWriteItem; 3], StoreError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.chat)
+            .set_key(Some(Key::member(room, &principal.user).into_item()))
+            .condition_expression("joinedSeq = :joined")
+            .expression_attribute_values(":joined", number(member.joined_seq))
+            .build()
+            .map_err(invalid)?;
+        let put = |key| {
+            let item = Item::at(key)
+                .with("user", text(&principal.user))
+                .with("joinedSeq", number(member.joined_seq))
+                .with("tokenExpiresAt", number(principal.expires_at.unix_ms()))
+                .with("ttl", number(now.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600));
+            let put = Put::builder().table_name(&self.connections).set_item(Some(item.0)).build().map_err(invalid)?;
+            Ok::<_, StoreError>(TransactWriteItem::builder().put(put).build())
+        };
+        Ok([
+            TransactWriteItem::builder().condition_check(check).build(),
+            put(Key::room_subscription(room, connection, JSON_SUBSCRIPTION))?,
+            put(Key::connection_subscription(connection, room, JSON_SUBSCRIPTION))?,
+        ])
+    }
+
+    /// Ends a connection's subscriptions to rooms. Idempotent.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn unsubscribe(&self, connection: &ConnectionId, rooms: &[RoomId]) -> Result<(), StoreError> {
+        let keys = rooms.iter().flat_map(|room| {
+            [
+                Key::room_subscription(room, connection, JSON_SUBSCRIPTION),
+                Key::connection_subscription(connection, room, JSON_SUBSCRIPTION),
+            ]
+        });
+        self.batch_delete(&self.connections, keys.collect()).await
+    }
+
+    /// How many subscriptions a connection has.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn count_subscriptions(&self, connection: &ConnectionId) -> Result<usize, StoreError> {
+        let rows = self.connection_rows(connection).await?;
+        Ok(rows.iter().filter(|row| row.sort_key().is_ok_and(|sort| sort.starts_with(keys::SUBSCRIPTION))).count())
+    }
+
+    /// Everything under a connection's partition key, read consistently.
+    pub(super) async fn connection_rows(&self, connection: &ConnectionId) -> Result<Vec<Item>, StoreError> {
+        self.query_connections(keys::connection_partition(connection), "").await
+    }
+
+    /// Every subscription of a room whose row and token are good, read consistently.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn room_subscriptions(&self, room: &RoomId, now: Time) -> Result<Vec<RoomSubscription>, StoreError> {
+        let rows = self.query_connections(keys::room_partition(room), keys::CONNECTION).await?;
+        let mut subscriptions = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.is_over(now) || expired(row.time("tokenExpiresAt")?, now) {
+                continue;
+            }
+            let (connection, _) = keys::split_room_subscription(row.sort_key()?)?;
+            subscriptions.push(RoomSubscription {
+                connection,
+                user: row.parsed("user")?,
+                joined_seq: row.seq("joinedSeq")?,
+                lagged_seq: row.optional_number("laggedSeq")?.and_then(|seq| Seq::new(seq).ok()),
+            });
+        }
+        Ok(subscriptions)
+    }
+
+    async fn query_connections(&self, partition: String, prefix: &str) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let mut query = self
+                .client
+                .query()
+                .table_name(&self.connections)
+                .key_condition_expression("PK = :partition")
+                .expression_attribute_values(":partition", text(&partition))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            if !prefix.is_empty() {
+                query = query
+                    .key_condition_expression("PK = :partition AND begins_with(SK, :prefix)")
+                    .expression_attribute_values(":prefix", text(prefix));
+            }
+            let output = query.send().await.map_err(classify)?;
+            self.count_read(output.consumed_capacity());
+            items.extend(output.items.unwrap_or_default().into_iter().map(Item));
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// Moves the token's expiry on every subscription of a connection; a row that went away meanwhile stays away.
+    pub(super) async fn refresh_subscriptions(
+        &self,
+        connection: &ConnectionId,
+        expires_at: Time,
+    ) -> Result<(), StoreError> {
+        let mut updates = Vec::new();
+        for row in self.connection_rows(connection).await? {
+            let sort = row.sort_key()?;
+            if !sort.starts_with(keys::SUBSCRIPTION) {
+                continue;
+            }
+            let (room, subscription) = keys::split_connection_subscription(sort)?;
+            let joined = row.seq("joinedSeq")?;
+            updates.push((Key::room_subscription(&room, connection, subscription), joined));
+            updates.push((Key::connection_subscription(connection, &room, subscription), joined));
+        }
+        let update =
+            |(key, joined)| self.update_subscription(key, joined, "SET tokenExpiresAt = :value", expires_at.unix_ms());
+        futures_util::stream::iter(updates.into_iter().map(update))
+            .buffer_unordered(UPDATES_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Notes that events up to a seq were skipped on a connection that was too slow.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn mark_lagged(
+        &self,
+        room: &RoomId,
+        subscription: &RoomSubscription,
+        seq: Seq,
+    ) -> Result<(), StoreError> {
+        let key = Key::room_subscription(room, &subscription.connection, JSON_SUBSCRIPTION);
+        let value = i64::try_from(seq.get()).unwrap_or(i64::MAX);
+        self.update_subscription(key, subscription.joined_seq, "SET laggedSeq = :value", value).await
+    }
+
+    /// Clears the note once a `resync` that covers it was posted; a later note stays.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn clear_lagged(
+        &self,
+        room: &RoomId,
+        subscription: &RoomSubscription,
+        seq: Seq,
+    ) -> Result<(), StoreError> {
+        let key = Key::room_subscription(room, &subscription.connection, JSON_SUBSCRIPTION);
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.connections)
+            .set_key(Some(key.into_item()))
+            .update_expression("REMOVE laggedSeq")
+            .condition_expression("laggedSeq = :seq")
+            .expression_attribute_values(":seq", number(seq))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        self.settle(update.send().await.map_err(classify))
+    }
+
+    /// One number of a subscription's row, on condition that the row exists and rests on the same membership.
+    async fn update_subscription(&self, key: Key, joined: Seq, expression: &str, value: i64) -> Result<(), StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.connections)
+            .set_key(Some(key.into_item()))
+            .update_expression(expression)
+            .condition_expression("joinedSeq = :joined")
+            .expression_attribute_values(":joined", number(joined))
+            .expression_attribute_values(":value", number(value))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        self.settle(update.send().await.map_err(classify))
+    }
+
+    /// A condition that does not hold means that the row is another one now: nothing to do.
+    fn settle(
+        &self,
+        result: Result<aws_sdk_dynamodb::operation::update_item::UpdateItemOutput, StoreError>,
+    ) -> Result<(), StoreError> {
+        match result {
+            Ok(output) => {
+                self.count_write(output.consumed_capacity());
+                Ok(())
+            }
+            Err(StoreError::Condition(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a call brings: its caller, query, body and key.
+
+use common::code::{ErrorCode, Refusal};
+use common::id::{Seq, UserId};
+use common::json::Fields;
+use common::limits::HTTP_BODY_MAX_BYTES;
+use common::time::Time;
+use lambda_http::Request;
+use percent_encoding::percent_decode_str;
+
+/// A call of an authenticated user.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The token's subject.
+    pub(crate) user: UserId,
+    /// When the call was received.
+    pub(crate) now: Time,
+    /// The `Idempotency-Key` header.
+    pub(crate) idempotency_key: Option<String>,
+    query: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Call {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The query is not UTF-8, the body is too long, or the key is not 1 to 255 visible characters.
+    pub(crate) fn read(request: &Request, user: UserId, now: Time) -> Result<Self, Refusal> {
+        let body = request.body().as_ref().to_vec();
+        if body.len() > HTTP_BODY_MAX_BYTES {
+            return Err(ErrorCode::ContentTooLong.into());
+        }
+        let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap_or_default().to_owned());
+        if key.as_ref().is_some_and(|key| !(1..=255).contains(&key.len())) {
+            return Err(Refusal::field("Idempotency-Key"));
+        }
+        let query = query(request.uri().query().unwrap_or_default())?;
+        Ok(Self { user, now, idempotency_key: key, query, body })
+    }
+
+    /// The body, which must be a JSON object.
+    ///
+    /// # Errors
+    /// `bad_json`, `duplicate_key`.
+    pub(crate) fn fields(&self) -> Result<Fields, ErrorCode> {
+        Fields::parse(&self.body)
+    }
+
+    /// A query parameter.
+    ///
+    /// # Errors
+    /// It is there twice.
+    pub(crate) fn parameter(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        let mut values = self.query.iter().filter(|(other, _)| other == name);
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value.map(|(_, value)| value.as_str())),
+            (_, Some(_)) => Err(Refusal::field(name)),
+        }
+    }
+
+    /// A query parameter of a checked type.
+    ///
+    /// # Errors
+    /// It is not of that type.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
+        self.parameter(name)?.map(|text| text.parse().map_err(|_| Refusal::field(name))).transpose()
+    }
+
+    /// A seq among the query parameters.
+    ///
+    /// # Errors
+    /// It is no whole number up to 2^53 - 1.
+    pub(crate) fn seq(&self, name: &'static str) -> Result<Option<Seq>, Refusal> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let seq = |text: &str| text.parse().ok().filter(|_| digits(text)).and_then(|seq| Seq::new(seq).ok());
+        self.parameter(name)?.map(|text| seq(text).ok_or(Refusal::field(name))).transpose()
+    }
+
+    /// The `limit` parameter, from 1 to `most`.
+    ///
+    /// # Errors
+    /// It is outside.
+    pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Refusal> {
+        match self.seq("limit")? {
+            None => Ok(default),
+            Some(limit) => usize::try_from(limit.get())
+                .ok()
+                .filter(|limit| (1..=most).contains(limit))
+                .ok_or(Refusal::field("limit")),
+        }
+    }
+}
+
+fn query(text: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let decode = |part: &str| {
+        let decoded = percent_decode_str(part).decode_utf8().map_err(|_| Refusal::field("query"));
+        decoded.map(std::borrow::Cow::into_owned)
+    };
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        })
+        .collect()
+}

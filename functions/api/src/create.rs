@@ -1,0 +1,143 @@
+//! `POST /rooms` and `PUT /direct/{userId}`. A room's id is derived from what must be unique about it, so two people
+//! who race, or one who tries again, get one room.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::code::{ErrorCode, Refusal};
+use common::failure::Failure;
+use common::id::{CommandId, Epoch, RoomId, Seq, UserId};
+use common::ingress::{self, Origin};
+use common::limits::{ROOM_CREATE_MAX_USERS, ROOMS_PER_USER_MAX};
+use common::record::RecordBody;
+use common::room::commit::hash_text;
+use common::room::event::{EventBody, RoomEvent};
+use common::room::{Head, Role, RoomKind};
+use common::store::{Created, NewRoom};
+use common::text::RoomName;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::handler::Api;
+use crate::room::{RoomView, own_membership};
+
+/// What is asked for.
+struct Wanted {
+    room: RoomId,
+    kind: RoomKind,
+    name: String,
+    members: Vec<(UserId, Role)>,
+}
+
+impl Api {
+    pub(crate) async fn create_room(&self, call: &Call) -> Result<Answer, Failure> {
+        let fields = call.fields()?;
+        let name = RoomName::try_from(fields.text("name")?.to_owned())?;
+        let mut users: Vec<UserId> = fields.optional_list("userIds")?.unwrap_or_default();
+        if users.len() > ROOM_CREATE_MAX_USERS {
+            return Err(Refusal::field("userIds").into());
+        }
+        let mut seen = std::collections::HashSet::from([call.user.clone()]);
+        users.retain(|user| seen.insert(user.clone()));
+        let room = match &call.idempotency_key {
+            Some(key) => derived_id('g', &[call.user.as_str(), key])?,
+            None => derived_id('g', &[&random_text()])?,
+        };
+        let owner = std::iter::once((call.user.clone(), Role::Owner));
+        let members = owner.chain(users.into_iter().map(|user| (user, Role::Member))).collect();
+        self.make(call, Wanted { room, kind: RoomKind::Group, name: name.into(), members }).await
+    }
+
+    pub(crate) async fn open_direct(&self, call: &Call, peer: UserId) -> Result<Answer, Failure> {
+        if peer == call.user {
+            return Err(Refusal::field("userId").into());
+        }
+        let mut users = [call.user.clone(), peer];
+        users.sort_unstable();
+        let room = derived_id('d', &[users[0].as_str(), users[1].as_str()])?;
+        let members = users.iter().map(|user| (user.clone(), Role::Member)).collect();
+        self.make(call, Wanted { room, kind: RoomKind::Direct { users }, name: String::new(), members }).await
+    }
+
+    /// Makes the room, or finds it; then tells its members through the log's own way.
+    async fn make(&self, call: &Call, wanted: Wanted) -> Result<Answer, Failure> {
+        let hash = wanted_hash(&wanted);
+        if self.store.head(&wanted.room).await?.is_none()
+            && self.store.count_rooms(&call.user).await? >= ROOMS_PER_USER_MAX
+        {
+            return Err(ErrorCode::LimitReached.into());
+        }
+        let room = new_room(call, wanted, hash.clone())?;
+        let (event, room_id) = (room.event.clone(), room.head.room.clone());
+        let (is_new, event) = match self.store.create_room(room, call.now).await? {
+            Created::New(_) => (true, Some(event)),
+            Created::Before(before) => {
+                let (head, event, hash_before) = *before;
+                if hash_before != hash {
+                    return Err(ErrorCode::IdempotencyConflict.into());
+                }
+                // Nothing was ever posted: the call that made the room may have ended before its record stood.
+                (false, (head.delivered_seq == Seq::ZERO).then_some(event))
+            }
+        };
+        if let Some(event) = event {
+            let origin = Origin { sender: event.sender, received_at: event.at, reply_to: None };
+            let body = RecordBody::RoomCreated {};
+            ingress::produce(&self.producer, event.command_id, origin, room_id.clone(), body).await?;
+        }
+        let entries = self.store.room_list_entries(&call.user, std::slice::from_ref(&room_id)).await?;
+        let entry = own_membership(&entries)?;
+        let view = RoomView::new(&entry.head, &entry.member);
+        Ok(if is_new { Answer::created(&view) } else { Answer::ok(&view) })
+    }
+}
+
+fn new_room(call: &Call, wanted: Wanted, hash: String) -> Result<NewRoom, Failure> {
+    let Wanted { room, kind, name, members } = wanted;
+    let epoch: Epoch = random_text().parse().map_err(|_| ErrorCode::Internal)?;
+    let first = Seq::ZERO.next();
+    let mut users: Vec<UserId> = members.iter().map(|(user, _)| user.clone()).collect();
+    users.sort_by_key(|user| *user != call.user);
+    let event = RoomEvent {
+        seq: first,
+        room: room.clone(),
+        at: call.now,
+        sender: call.user.clone(),
+        command_id: CommandId::new(call.now, rand::random()),
+        body: EventBody::RoomCreated { name: name.clone(), users },
+    };
+    let head = Head {
+        room,
+        kind,
+        name,
+        epoch,
+        last_seq: first,
+        last_message_no: 0,
+        member_count: members.len() as u64,
+        created_at: call.now,
+        last_activity: call.now,
+        delivered_seq: Seq::ZERO,
+    };
+    Ok(NewRoom { head, event, members, hash })
+}
+
+/// What tells a repeated call from another one under the same key. A direct room is the same whoever opens it.
+fn wanted_hash(wanted: &Wanted) -> String {
+    let mut text = format!("{}\n{}", wanted.kind.as_str(), wanted.name);
+    for (user, role) in &wanted.members {
+        text.push_str(&format!("\n{role} {user}"));
+    }
+    hash_text(&text)
+}
+
+fn derived_id(kind: char, parts: &[&str]) -> Result<RoomId, ErrorCode> {
+    let mut text = String::new();
+    for part in parts {
+        // The length keeps `a`, `bc` and `ab`, `c` apart.
+        text.push_str(&format!("{} {part}\n", part.len()));
+    }
+    format!("{kind}-{}", hash_text(&text)).parse().map_err(|_| ErrorCode::Internal)
+}
+
+fn random_text() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())
+}

@@ -1,0 +1,184 @@
+//! The story of one batch: rooms side by side, each in order; then what is nobody's; then the report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::failure::Failure;
+use common::id::{RoomId, Seq};
+use common::kafka_event::{BatchItemFailure, BatchResponse, ItemIdentifier, KafkaEvent, KafkaRecord};
+use common::metrics::{Count, Metrics};
+use common::outbound::Outbound;
+use common::producer::Producer;
+use common::room::commit::{Outcome, RoomBatch};
+use common::store::{Store, StoreError};
+use common::time::Time;
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+
+use crate::batch::{Batch, Placed};
+use crate::post::PostOffice;
+
+/// How many rooms are worked on at once.
+const ROOMS_AT_ONCE: usize = 16;
+/// How often a room starts over because its head has moved, before the batch is left to the next invocation.
+const RACES_MAX: usize = 20;
+
+/// What the consumer works with.
+pub(crate) struct Consumer {
+    pub(crate) store: Store,
+    pub(crate) producer: Producer,
+    pub(crate) outbound: Outbound,
+    pub(crate) partial_batch_responses: bool,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The event source must bring the batch again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} partitions have records that could not be handled now")]
+pub(crate) struct BatchFailed(usize);
+
+/// How one room's part of a batch ended.
+enum RoomEnd {
+    /// Committed and posted, as far as this seq.
+    Done { delivered: Option<Seq>, impossible: Vec<KafkaRecord> },
+    /// Not all of it; its records come again.
+    Failed(Vec<KafkaRecord>),
+}
+
+/// The first offset of each partition that was not handled.
+pub(crate) type Failed = BTreeMap<(String, i32), i64>;
+
+impl Consumer {
+    /// Handles one batch.
+    pub(crate) async fn handle(
+        &self,
+        event: KafkaEvent,
+        deadline: Instant,
+        now: Time,
+    ) -> Result<BatchResponse, BatchFailed> {
+        let Batch { rooms, undecodable } = Batch::sort(event);
+        let records: usize = rooms.iter().map(|(_, records)| records.len()).sum::<usize>() + undecodable.len();
+        self.metrics.add(Count::Records, records as u64);
+        self.metrics.add(Count::RoomBatches, rooms.len() as u64);
+        let post_office = PostOffice::new(self);
+        let ends: Vec<(RoomId, RoomEnd)> = futures_util::stream::iter(rooms)
+            .map(|(room, records)| self.handle_room(&post_office, room, records, deadline, now))
+            .buffer_unordered(ROOMS_AT_ONCE)
+            .collect()
+            .await;
+        let mut failed = Failed::new();
+        let mut letters: Vec<(KafkaRecord, String)> =
+            undecodable.into_iter().map(|(record, reason)| (record, reason.to_string())).collect();
+        let mut delivered = Vec::new();
+        for (room, end) in ends {
+            match end {
+                RoomEnd::Done { delivered: seq, impossible } => {
+                    delivered.extend(seq.map(|seq| (room, seq)));
+                    letters.extend(impossible.into_iter().map(|record| (record, "impossible".to_owned())));
+                }
+                RoomEnd::Failed(records) => records.iter().for_each(|record| note(&mut failed, record)),
+            }
+        }
+        self.bury(letters, &mut failed).await;
+        if !failed.is_empty() {
+            self.mark_delivered(delivered).await;
+        }
+        self.report(failed)
+    }
+
+    async fn handle_room(
+        &self,
+        post_office: &PostOffice<'_>,
+        room: RoomId,
+        records: Vec<Placed>,
+        deadline: Instant,
+        now: Time,
+    ) -> (RoomId, RoomEnd) {
+        let (raw, records): (Vec<_>, Vec<_>) = records.into_iter().map(|placed| (placed.raw, placed.record)).unzip();
+        let mut batch = RoomBatch::new(records);
+        let work = async {
+            self.commit(&room, &mut batch, now).await?;
+            self.deliver(post_office, &room, &batch, now).await
+        };
+        let outcome = tokio::time::timeout_at(deadline, work).await;
+        let end = match outcome {
+            Ok(Ok(())) => {
+                let impossible = raw.into_iter().zip(batch.outcomes());
+                let impossible = impossible.filter(|(_, outcome)| **outcome == Outcome::Impossible);
+                let delivered = batch.head().map(|_| batch.delivered_after_posting());
+                RoomEnd::Done { delivered, impossible: impossible.map(|(record, _)| record).collect() }
+            }
+            Ok(Err(failure)) => {
+                tracing::error!(error = %failure, room_id = %room, "a room's records are left for another try");
+                RoomEnd::Failed(raw)
+            }
+            Err(_) => {
+                tracing::error!(room_id = %room, "a room's records did not finish in time");
+                RoomEnd::Failed(raw)
+            }
+        };
+        (room, end)
+    }
+
+    /// Commits a room's records, transaction after transaction, again from the table when another writer was faster.
+    async fn commit(&self, room: &RoomId, batch: &mut RoomBatch, now: Time) -> Result<(), Failure> {
+        for _ in 0..RACES_MAX {
+            let state = self.store.load_room_state(room, batch).await?;
+            batch.loaded(state);
+            if self.write_all(room, batch, now).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable("the room's head keeps moving".to_owned()).into())
+    }
+
+    /// Writes until every record has its outcome, or the room has to be loaded again.
+    async fn write_all(&self, room: &RoomId, batch: &mut RoomBatch, now: Time) -> Result<bool, StoreError> {
+        while let Some(transaction) = batch.next_transaction() {
+            if !transaction.is_empty() {
+                match self.store.write_commit(room, &transaction, now).await {
+                    Ok(()) => self.metrics.add(Count::Committed, transaction.events.len() as u64),
+                    Err(StoreError::Condition(_)) => return Ok(false),
+                    Err(StoreError::Invalid(cause)) => {
+                        tracing::error!(cause, room_id = %room, "the table refuses a transaction as invalid");
+                        batch.invalid();
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            batch.written();
+        }
+        Ok(true)
+    }
+
+    /// Before a failure is reported: what was delivered need not be posted again with the redelivered batch.
+    async fn mark_delivered(&self, rooms: Vec<(RoomId, Seq)>) {
+        for (room, seq) in rooms {
+            if let Err(error) = self.store.mark_delivered(&room, seq).await {
+                tracing::warn!(%error, room_id = %room, "a room's events may be posted twice");
+            }
+        }
+    }
+
+    fn report(&self, failed: Failed) -> Result<BatchResponse, BatchFailed> {
+        if !failed.is_empty() && !self.partial_batch_responses {
+            return Err(BatchFailed(failed.len()));
+        }
+        let failure = |((topic, partition), offset)| BatchItemFailure {
+            item_identifier: ItemIdentifier { topic_partition: format!("{topic}-{partition}"), offset },
+        };
+        Ok(BatchResponse { batch_item_failures: failed.into_iter().map(failure).collect() })
+    }
+}
+
+/// Notes a record that was not handled, if it is its partition's first.
+pub(crate) fn note(failed: &mut Failed, record: &KafkaRecord) {
+    let first = failed.entry((record.topic.clone(), record.partition)).or_insert(record.offset);
+    *first = record.offset.min(*first);
+}
+
+/// Whether a record stands before its partition's first failure, so that it will not come again.
+pub(crate) fn is_before_failure(failed: &Failed, record: &KafkaRecord) -> bool {
+    failed.get(&(record.topic.clone(), record.partition)).is_none_or(|first| record.offset < *first)
+}

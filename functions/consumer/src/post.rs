@@ -1,0 +1,142 @@
+//! Posting: connections side by side, the frames of one connection one after the other. A connection that is gone is
+//! removed; one that is too slow is given up for this batch and told to `resync` later. Neither holds up its room.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::failure::Failure;
+use common::id::{ConnectionId, RoomId, Seq};
+use common::metrics::Count;
+use common::outbound::PostError;
+use common::store::{RoomSubscription, StoreError};
+use common::time::Time;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use crate::handler::Consumer;
+
+/// How many connections are posted to at once, per room.
+const POSTS_AT_ONCE: usize = 64;
+/// How often one frame is tried.
+const ATTEMPTS_MAX: u32 = 3;
+/// How long one connection may take for all of a batch's frames.
+const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
+
+/// What one connection gets of one room.
+#[derive(Debug, Default)]
+pub(crate) struct Parcel {
+    /// In order.
+    pub(crate) frames: Vec<Arc<str>>,
+    /// How many events are in them.
+    pub(crate) events: u64,
+    /// The subscription behind it, if there is one.
+    pub(crate) subscription: Option<RoomSubscription>,
+    /// The last event of the batch.
+    pub(crate) last_seq: Seq,
+    /// The mark that the `resync` among the frames covers.
+    pub(crate) resync: Option<Seq>,
+}
+
+/// Posts for one invocation, one frame in flight per connection, whatever its rooms.
+pub(crate) struct PostOffice<'a> {
+    consumer: &'a Consumer,
+    lanes: Mutex<HashMap<ConnectionId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl<'a> PostOffice<'a> {
+    pub(crate) fn new(consumer: &'a Consumer) -> Self {
+        Self { consumer, lanes: Mutex::default() }
+    }
+
+    /// Posts one room's parcels.
+    ///
+    /// # Errors
+    /// The management API refuses us altogether, or a slow connection could not be noted: the batch must come again.
+    pub(crate) async fn post_all(
+        &self,
+        room: &RoomId,
+        parcels: HashMap<ConnectionId, Parcel>,
+        now: Time,
+    ) -> Result<(), Failure> {
+        futures_util::stream::iter(parcels)
+            .map(|(connection, parcel)| self.post_parcel(room, connection, parcel, now))
+            .buffer_unordered(POSTS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn post_parcel(
+        &self,
+        room: &RoomId,
+        connection: ConnectionId,
+        parcel: Parcel,
+        now: Time,
+    ) -> Result<(), Failure> {
+        let lane = self.lane(&connection);
+        let _turn = lane.lock().await;
+        let frames = self.post_frames(&connection, &parcel.frames);
+        let outcome = tokio::time::timeout(CONNECTION_BUDGET, frames).await.unwrap_or(Err(PostError::Slow));
+        match outcome {
+            Ok(()) => self.settle(room, &parcel).await,
+            // Without a subscription it may still be inside its own `$connect`, where the gateway answers the same.
+            Err(PostError::Gone) if parcel.subscription.is_none() => Ok(()),
+            Err(PostError::Gone) => self.remove(&connection, now).await,
+            Err(PostError::Slow) => self.note_lag(room, &connection, &parcel).await,
+            Err(error @ PostError::Refused) => {
+                tracing::error!(%error, "frames cannot be posted");
+                Err(StoreError::Unavailable("the management API".to_owned()).into())
+            }
+        }
+    }
+
+    fn lane(&self, connection: &ConnectionId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(connection.clone()).or_default())
+    }
+
+    async fn post_frames(&self, connection: &ConnectionId, frames: &[Arc<str>]) -> Result<(), PostError> {
+        for frame in frames {
+            let mut attempt = 1;
+            loop {
+                match self.consumer.outbound.post(connection, frame.as_bytes()).await {
+                    Err(PostError::Slow) if attempt < ATTEMPTS_MAX => {
+                        tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                        attempt += 1;
+                    }
+                    Ok(()) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, room: &RoomId, parcel: &Parcel) -> Result<(), Failure> {
+        self.consumer.metrics.add(Count::PostedEvents, parcel.events);
+        if let (Some(subscription), Some(seq)) = (&parcel.subscription, parcel.resync) {
+            self.consumer.store.clear_lagged(room, subscription, seq).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what `$disconnect` does, which the platform may never call. A failure here is no reason to post again.
+    async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
+        self.consumer.metrics.add(Count::Gone, 1);
+        tracing::info!(connection_id = %connection, "a connection is gone");
+        if let Err(error) = self.consumer.store.remove_connection(connection, now).await {
+            tracing::warn!(%error, connection_id = %connection, "a gone connection is still in the table");
+        }
+        Ok(())
+    }
+
+    async fn note_lag(&self, room: &RoomId, connection: &ConnectionId, parcel: &Parcel) -> Result<(), Failure> {
+        self.consumer.metrics.add(Count::Lagged, 1);
+        tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
+        match &parcel.subscription {
+            Some(subscription) => {
+                self.consumer.store.mark_lagged(room, subscription, parcel.last_seq).await.map_err(Failure::from)
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The story of one client frame: decode, know the connection, obey, answer. The sender is the connection's user; no
+//! field of the frame can say otherwise.
+
+use common::auth::{Principal, Verifier, expired};
+use common::code::{ErrorCode, Refusal};
+use common::codec::frame::{ByeCode, ClientFrame, FrameFault, ServerFrame};
+use common::codec::json;
+use common::command::{Command, SendMessage};
+use common::cursor::Cursors;
+use common::failure::Failure;
+use common::gateway::{WebSocketEvent, WebSocketResponse};
+use common::history;
+use common::id::ConnectionId;
+use common::ingress::{self, Origin};
+use common::outbound::Outbound;
+use common::producer::Producer;
+use common::record::ReplyTo;
+use common::store::{Connection, ConnectionState, Store};
+use common::time::Time;
+
+/// What `$default` works with.
+pub(crate) struct MessageFunction {
+    pub(crate) verifier: Verifier,
+    pub(crate) store: Store,
+    pub(crate) producer: Producer,
+    pub(crate) outbound: Outbound,
+    pub(crate) cursors: Cursors,
+}
+
+/// How a frame ends.
+pub(crate) enum Ending {
+    /// With this answer, if the client asked for one.
+    Answer(ServerFrame),
+    /// With the end of the connection.
+    Farewell(ByeCode),
+}
+
+impl MessageFunction {
+    /// Answers one frame.
+    pub(crate) async fn handle(&self, event: WebSocketEvent, now: Time) -> WebSocketResponse {
+        let text = event.text().unwrap_or_default();
+        // An empty frame is the gateway's own way to say nothing; some clients send one to stay alive.
+        if text.is_empty() {
+            return WebSocketResponse::accepted();
+        }
+        let ClientFrame { id, command } = match json::decode(text) {
+            Ok(frame) => frame,
+            Err(FrameFault { id, client_message_id, refusal }) => {
+                let fault = ServerFrame::Error { id, client_message_id, reason: refusal.into() };
+                return WebSocketResponse::frame(json::encode(&fault));
+            }
+        };
+        let client_message_id = match &command {
+            Command::Send(send) => Some(send.client_message_id.clone()),
+            _ => None,
+        };
+        let connection_id = &event.request_context.connection_id;
+        match self.obey(connection_id, id.clone(), command, now).await {
+            // Without an id only errors are answered.
+            Ok(Ending::Answer(_)) if id.is_none() => WebSocketResponse::accepted(),
+            Ok(Ending::Answer(frame)) => WebSocketResponse::frame(json::encode(&frame)),
+            Ok(Ending::Farewell(code)) => self.say_farewell(connection_id, code).await,
+            Err(failure) => {
+                let error = ServerFrame::Error { id, client_message_id, reason: failure.answer().into() };
+                WebSocketResponse::frame(json::encode(&error))
+            }
+        }
+    }
+
+    async fn obey(
+        &self,
+        connection_id: &ConnectionId,
+        id: Option<String>,
+        command: Command,
+        now: Time,
+    ) -> Result<Ending, Failure> {
+        // A ping costs no table read: it is how a client stays connected.
+        if command == Command::Ping {
+            return Ok(Ending::Answer(ServerFrame::Pong { id }));
+        }
+        let Some(connection) = self.store.connection(connection_id, now).await? else {
+            return Ok(Ending::Farewell(ByeCode::ProtocolError));
+        };
+        if let Command::Auth { token } = &command {
+            return self.authenticate(&connection, id, token, now).await;
+        }
+        let principal = live(&connection, now)?;
+        let answer = match command {
+            Command::Subscribe(subscribe) => self.subscribe(&connection, principal, id, subscribe, now).await?,
+            Command::Unsubscribe { rooms } => {
+                self.store.unsubscribe(&connection.id, &rooms).await?;
+                ServerFrame::Unsubscribed { id, room_ids: rooms }
+            }
+            Command::Send(send) => self.send(&connection, principal, id, send, now).await?,
+            Command::History { room, page } => {
+                let (messages, cursor) =
+                    history::messages(&self.store, &self.cursors, &room, &principal.user, page).await?;
+                ServerFrame::History { id, room_id: room, messages, cursor }
+            }
+            Command::Auth { .. } | Command::Ping => ServerFrame::Pong { id },
+        };
+        Ok(Ending::Answer(answer))
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        principal: &Principal,
+        id: Option<String>,
+        send: SendMessage,
+        now: Time,
+    ) -> Result<ServerFrame, Failure> {
+        let client_message_id = Some(send.client_message_id.clone());
+        let reply_to = ReplyTo { connection: connection.id.clone(), expires_at: principal.expires_at.unix_seconds() };
+        let origin = Origin { sender: principal.user.clone(), received_at: now, reply_to: Some(reply_to) };
+        let command_id = ingress::send_message(&self.store, &self.producer, origin, send).await?;
+        Ok(ServerFrame::Ack { id, command_id, client_message_id })
+    }
+}
+
+/// Who speaks on the connection, if their token is good.
+fn live(connection: &Connection, now: Time) -> Result<&Principal, Refusal> {
+    match &connection.state {
+        ConnectionState::Pending => Err(ErrorCode::TokenMissing.into()),
+        ConnectionState::Live(principal) if expired(principal.expires_at, now) => Err(ErrorCode::TokenExpired.into()),
+        ConnectionState::Live(principal) => Ok(principal),
+    }
+}

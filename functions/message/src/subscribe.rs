@@ -1,0 +1,114 @@
+//! `subscribe`: both rows first, then what was missed, then the membership once more; so no event falls between
+//! subscription and catch-up, and nobody catches up past their removal.
+
+use common::auth::Principal;
+use common::code::ErrorCode;
+use common::codec::frame::{ServerFrame, Subscribed, SubscribedRoom};
+use common::command::{Position, Subscribe};
+use common::failure::Failure;
+use common::history;
+use common::id::RoomId;
+use common::ingress::{missing_membership, require_member};
+use common::limits::{CATCH_UP_MAX_EVENTS, SUBSCRIPTIONS_PER_CONNECTION_MAX};
+use common::room::Member;
+use common::store::{Connection, RoomListEntry, SubscribeError};
+use common::time::Time;
+
+use crate::handler::MessageFunction;
+
+/// How often memberships that change meanwhile are read again.
+const ATTEMPTS_MAX: usize = 3;
+
+impl MessageFunction {
+    pub(crate) async fn subscribe(
+        &self,
+        connection: &Connection,
+        principal: &Principal,
+        id: Option<String>,
+        subscribe: Subscribe,
+        now: Time,
+    ) -> Result<ServerFrame, Failure> {
+        let wanted = match &subscribe {
+            Subscribe::One { .. } => 1,
+            Subscribe::Many(rooms) => rooms.len(),
+        };
+        if self.store.count_subscriptions(&connection.id).await? + wanted > SUBSCRIPTIONS_PER_CONNECTION_MAX {
+            return Err(ErrorCode::LimitReached.into());
+        }
+        let rooms = match subscribe {
+            Subscribe::One { room, after } => self.subscribe_one(connection, principal, room, after, now).await?,
+            Subscribe::Many(rooms) => self.subscribe_many(connection, principal, rooms, now).await?,
+        };
+        Ok(ServerFrame::Subscribed { id, rooms })
+    }
+
+    async fn subscribe_one(
+        &self,
+        connection: &Connection,
+        principal: &Principal,
+        room: RoomId,
+        after: Option<Position>,
+        now: Time,
+    ) -> Result<Subscribed, Failure> {
+        let member = require_member(&self.store, &room, &principal.user).await?;
+        let membership = [(room.clone(), member)];
+        self.store.subscribe(&connection.id, principal, &membership, now).await.map_err(changed)?;
+        let head = self.store.head(&room).await?.ok_or(ErrorCode::RoomNotFound)?;
+        let after = after.map(|after| (after.epoch == head.epoch && after.seq <= head.last_seq).then_some(after.seq));
+        let (events, more) = match after {
+            Some(Some(seq)) if seq < head.last_seq => {
+                let caught_up = history::events_after(&self.store, &room, seq, CATCH_UP_MAX_EVENTS).await?;
+                require_member(&self.store, &room, &principal.user).await?;
+                caught_up
+            }
+            _ => (Vec::new(), false),
+        };
+        let recovered = after.map(|seq| seq.is_some());
+        Ok(Subscribed::One { room_id: room, epoch: head.epoch, last_seq: head.last_seq, recovered, events, more })
+    }
+
+    async fn subscribe_many(
+        &self,
+        connection: &Connection,
+        principal: &Principal,
+        rooms: Vec<RoomId>,
+        now: Time,
+    ) -> Result<Subscribed, Failure> {
+        for attempt in 1..=ATTEMPTS_MAX {
+            let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
+            let memberships: Vec<(RoomId, Member)> =
+                entries.into_iter().map(|entry| (entry.head.room, entry.member)).collect();
+            let outcome = self.store.subscribe(&connection.id, principal, &memberships, now).await;
+            match outcome {
+                Err(SubscribeError::Membership) if attempt < ATTEMPTS_MAX => {}
+                outcome => {
+                    outcome.map_err(changed)?;
+                    break;
+                }
+            }
+        }
+        // The heads are read behind the subscription: whatever comes after them comes as a frame.
+        let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
+        let mut answers = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            answers.push(match entries.iter().find(|entry| entry.head.room == room) {
+                Some(RoomListEntry { head, .. }) => {
+                    SubscribedRoom::Good { room_id: room, epoch: head.epoch.clone(), last_seq: head.last_seq }
+                }
+                None => {
+                    let error = missing_membership(&self.store, &room).await?;
+                    SubscribedRoom::Refused { room_id: room, error }
+                }
+            });
+        }
+        Ok(Subscribed::Many { rooms: answers })
+    }
+}
+
+/// What a client is told when something changed between reading and writing: to try again.
+fn changed(error: SubscribeError) -> Failure {
+    match error {
+        SubscribeError::Membership | SubscribeError::Connection => ErrorCode::Unavailable.into(),
+        SubscribeError::Store(error) => error.into(),
+    }
+}

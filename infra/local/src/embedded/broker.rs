@@ -1,0 +1,278 @@
+//! The embedded Kafka broker: librdkafka's mock cluster, one broker on a loopback port.
+//!
+//! What it can do (seen in librdkafka 2.12): produce with acknowledgements, idempotent producers, fetch, group offset
+//! commit and fetch, balanced groups. What it cannot: CreateTopics, so topics are made when it starts; SASL; topic
+//! settings. Nothing survives its end.
+//!
+//! It keeps 5 MB and 100,000 record sets a partition in memory and drops older ones in silence. So the event source
+//! reads eagerly, and shuts the [`Gate`] while a topic's backlog is large.
+//!
+//! The cluster may not leave the thread that made it, so a thread of its own owns it and takes commands.
+
+use std::{
+    collections::BTreeSet,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rdkafka::{
+    error::KafkaError,
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+
+use crate::provision::Topic;
+
+/// Errors that lie ready for the next Produce requests while the gate is shut. The broker takes one for each request
+/// and moves the rest, so the number is a compromise; it is filled up every [`REFILL_INTERVAL`].
+const REFUSALS_READY_COUNT: usize = 10_000;
+const REFILL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What a refused producer is told. librdkafka takes it as final for the records of that request: their delivery
+/// fails at once, the producer takes a new epoch and works on. (`NOT_ENOUGH_REPLICAS` and its like would be retried
+/// until the records time out, `OUT_OF_ORDER_SEQUENCE_NUMBER` and its like would end an idempotent producer.)
+const REFUSAL: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+/// The running broker; it ends, with all its records, when this is dropped.
+pub(crate) struct Broker {
+    bootstrap_servers: String,
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Refuses and accepts what producers send. A clone acts on the same broker.
+///
+/// A shut gate refuses **every** topic: the broker's error injection knows kinds of requests, not topics. Fetches and
+/// commits go on.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    commands: Sender<Command>,
+}
+
+/// While this lives, the gate is open whatever was refused.
+pub(crate) struct Lift {
+    commands: Sender<Command>,
+}
+
+/// Why there is no embedded broker.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokerError {
+    /// The operating system gave no thread.
+    #[error("the embedded broker's thread did not start: {0}")]
+    Thread(#[from] std::io::Error),
+    /// librdkafka refused to make the cluster or a topic.
+    #[error("the embedded broker did not start: {0}")]
+    Cluster(#[from] KafkaError),
+    /// The thread ended before it reported.
+    #[error("the embedded broker's thread ended")]
+    Ended,
+}
+
+enum Command {
+    Refuse(String),
+    Accept(String),
+    Lift,
+    Lower,
+    Stop,
+}
+
+impl Broker {
+    /// Starts a broker with these topics, each with its local number of partitions.
+    ///
+    /// # Errors
+    /// As [`BrokerError`] says.
+    pub(crate) fn start(topics: &[Topic]) -> Result<Self, BrokerError> {
+        let topics: Vec<(String, i32)> =
+            topics.iter().map(|topic| (topic.name.clone(), topic.local_partitions)).collect();
+        let (commands, received) = mpsc::channel();
+        let (started, report) = mpsc::sync_channel(1);
+        let thread =
+            thread::Builder::new().name("kafka-broker".into()).spawn(move || run(&topics, &started, &received))?;
+        let bootstrap_servers = report.recv().map_err(|_| BrokerError::Ended)??;
+        Ok(Self { bootstrap_servers, commands, thread: Some(thread) })
+    }
+
+    /// `host:port` of the broker.
+    pub(crate) fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
+    /// The gate that producers pass.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate { commands: self.commands.clone() }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        send(&self.commands, Command::Stop);
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the embedded broker's thread panicked");
+        }
+    }
+}
+
+impl Gate {
+    /// Shuts the gate because of this topic; soon after, produces fail with `THROTTLING_QUOTA_EXCEEDED`.
+    pub(crate) fn refuse(&self, topic: &str) {
+        send(&self.commands, Command::Refuse(topic.into()));
+    }
+
+    /// Takes this topic's reason away; the gate opens when no topic has one.
+    pub(crate) fn accept(&self, topic: &str) {
+        send(&self.commands, Command::Accept(topic.into()));
+    }
+
+    /// Opens the gate for as long as the answer is kept.
+    pub(crate) fn lift(&self) -> Lift {
+        send(&self.commands, Command::Lift);
+        Lift { commands: self.commands.clone() }
+    }
+}
+
+impl Drop for Lift {
+    fn drop(&mut self) {
+        send(&self.commands, Command::Lower);
+    }
+}
+
+/// A broker that has ended needs no command any more.
+fn send(commands: &Sender<Command>, command: Command) {
+    drop(commands.send(command));
+}
+
+fn run(topics: &[(String, i32)], started: &SyncSender<Result<String, KafkaError>>, commands: &Receiver<Command>) {
+    let report = match open(topics) {
+        Ok(cluster) => {
+            drop(started.send(Ok(cluster.bootstrap_servers())));
+            return serve(&cluster, commands);
+        }
+        Err(error) => Err(error),
+    };
+    drop(started.send(report));
+}
+
+fn open(topics: &[(String, i32)]) -> Result<Cluster, KafkaError> {
+    let cluster = MockCluster::new(1)?;
+    for (name, partitions) in topics {
+        cluster.create_topic(name, *partitions, 1)?;
+    }
+    Ok(cluster)
+}
+
+fn serve(cluster: &Cluster, commands: &Receiver<Command>) {
+    let mut refusing: BTreeSet<String> = BTreeSet::new();
+    let mut lifts = 0_usize;
+    let mut shut = false;
+    loop {
+        let command = if shut {
+            commands.recv_timeout(REFILL_INTERVAL)
+        } else {
+            commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match command {
+            Ok(Command::Refuse(topic)) => drop(refusing.insert(topic)),
+            Ok(Command::Accept(topic)) => drop(refusing.remove(&topic)),
+            Ok(Command::Lift) => lifts += 1,
+            Ok(Command::Lower) => lifts = lifts.saturating_sub(1),
+            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let was_shut = shut;
+        shut = !refusing.is_empty() && lifts == 0;
+        if shut || was_shut {
+            cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        }
+        if shut {
+            cluster.request_errors(RDKafkaApiKey::Produce, &[REFUSAL; REFUSALS_READY_COUNT]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::{
+        ClientConfig,
+        producer::{FutureProducer, FutureRecord, Producer},
+        types::RDKafkaErrorCode,
+    };
+
+    use super::*;
+
+    fn producer(broker: &Broker) -> FutureProducer {
+        ClientConfig::new()
+            .set("bootstrap.servers", broker.bootstrap_servers())
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", "5000")
+            .create()
+            .unwrap()
+    }
+
+    async fn produce(producer: &FutureProducer, topic: &str, value: &[u8]) -> Result<i64, KafkaError> {
+        let record = FutureRecord::<str, [u8]>::to(topic).key("room").payload(value).partition(0);
+        producer.send(record, Duration::ZERO).await.map(|delivery| delivery.offset).map_err(|(error, _)| error)
+    }
+
+    /// Produces until the outcome is as wanted.
+    async fn until(producer: &FutureProducer, topic: &str, wanted: bool) -> Result<i64, KafkaError> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let outcome = produce(producer, topic, b"x").await;
+            if outcome.is_ok() == wanted {
+                return outcome;
+            }
+            assert!(Instant::now() < deadline, "still {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shut_gate_fails_records_at_once_and_an_idempotent_producer_recovers() {
+        let broker = Broker::start(&crate::provision::topics()).unwrap();
+        let (gate, sender, other) = (broker.gate(), producer(&broker), producer(&broker));
+        assert_eq!(produce(&sender, "chat-messages", b"first").await, Ok(0));
+        for round in 0..3 {
+            gate.refuse("chat-messages");
+            gate.refuse("chat-presence");
+            let started = Instant::now();
+            let refused = until(&sender, "chat-messages", false).await.unwrap_err();
+            assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::ThrottlingQuotaExceeded), "round {round}");
+            assert!(until(&other, "chat-messages", false).await.is_err());
+            eprintln!("refused in {:?}", started.elapsed());
+            for _ in 0..50 {
+                assert!(produce(&sender, "chat-messages", b"x").await.is_err());
+            }
+            eprintln!("50 in {:?}", started.elapsed());
+            gate.accept("chat-presence");
+            assert!(produce(&sender, "chat-messages", b"x").await.is_err());
+            let lift = gate.lift();
+            until(&sender, "chat-messages", true).await.unwrap();
+            drop(lift);
+            until(&sender, "chat-messages", false).await.unwrap_err();
+            gate.accept("chat-messages");
+            let started = Instant::now();
+            until(&sender, "chat-messages", true).await.unwrap();
+            until(&other, "chat-messages", true).await.unwrap();
+            eprintln!("accepted in {:?}", started.elapsed());
+            let next = produce(&sender, "chat-messages", b"x").await.unwrap();
+            assert_eq!(produce(&sender, "chat-messages", b"x").await, Ok(next + 1));
+        }
+        assert_eq!(sender.client().fatal_error(), None);
+    }
+
+    #[tokio::test]
+    async fn records_of_a_megabyte_are_taken() {
+        let broker = Broker::start(&crate::provision::topics()).unwrap();
+        let sender = producer(&broker);
+        for offset in 0..8 {
+            assert_eq!(produce(&sender, "chat-messages-dlt", &vec![b'x'; 999_000]).await, Ok(offset));
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Makes the topics and tables of the data files in `infra/`, where they are missing.
+//!
+//! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked as far as the functions rely
+//! on it and never changed: raising partitions or altering keys is an operator's step.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::{
+    Client,
+    config::{BehaviorVersion, Region},
+    error::DisplayErrorContext,
+    operation::create_table::builders::CreateTableFluentBuilder,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+        ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    },
+};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+use serde::Deserialize;
+
+use crate::kafka::Kafka;
+
+/// How long a cluster may take to answer or to spread a new topic, and a table to become active.
+const DEADLINE: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A topic as `infra/topics.json` declares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) local_partitions: i32,
+    retention_ms: u64,
+    segment_ms: u64,
+}
+
+/// Why the topics or tables are not as declared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProvisionError {
+    /// The cluster could not be asked.
+    #[error("Kafka does not answer: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The cluster refused to create a topic.
+    #[error("topic {topic} could not be created: {code}")]
+    TopicRefused {
+        /// The topic's name.
+        topic: String,
+        /// What the cluster answered.
+        code: RDKafkaErrorCode,
+    },
+    /// A topic exists with a number of partitions that the functions do not reckon with.
+    #[error("topic {topic} has {found} partitions, but {declared} are declared")]
+    Partitions {
+        /// The topic's name.
+        topic: String,
+        /// How many it has.
+        found: usize,
+        /// How many it should have.
+        declared: i32,
+    },
+    /// Something was created but did not become usable.
+    #[error("{0} did not become ready in time")]
+    NotReady(String),
+    /// DynamoDB refused, or could not be reached.
+    #[error("table {table}: {reason}")]
+    Table {
+        /// The table's name.
+        table: String,
+        /// What the client reported, with its causes.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicDeclaration {
+    local_partitions: i32,
+    retention_ms: u64,
+    segment_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TableDeclaration {
+    partition_key: String,
+    sort_key: String,
+    ttl_attribute: String,
+    indexes: BTreeMap<String, IndexDeclaration>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexDeclaration {
+    partition_key: String,
+    sort_key: String,
+    projection: String,
+}
+
+/// Every declared topic.
+pub(crate) fn topics() -> Vec<Topic> {
+    let declared: BTreeMap<String, TopicDeclaration> =
+        serde_json::from_str(include_str!("../../topics.json")).expect("a test reads this data file");
+    declared
+        .into_iter()
+        .map(|(name, topic)| Topic {
+            name,
+            local_partitions: topic.local_partitions,
+            retention_ms: topic.retention_ms,
+            segment_ms: topic.segment_ms,
+        })
+        .collect()
+}
+
+/// Creates the missing ones of these topics, with the cluster's own replication factor, and waits until every
+/// partition has a leader. Not for the embedded broker, which makes its topics when it starts.
+///
+/// # Errors
+/// As [`ProvisionError`] says.
+pub(crate) async fn create_topics(kafka: &Kafka, topics: &[Topic]) -> Result<(), ProvisionError> {
+    let admin: AdminClient<DefaultClientContext> = kafka.client().create()?;
+    let settings: Vec<(String, String)> =
+        topics.iter().map(|topic| (topic.retention_ms.to_string(), topic.segment_ms.to_string())).collect();
+    let wanted: Vec<NewTopic<'_>> = topics
+        .iter()
+        .zip(&settings)
+        .map(|(topic, (retention_ms, segment_ms))| {
+            NewTopic::new(&topic.name, topic.local_partitions, TopicReplication::Fixed(-1))
+                .set("retention.ms", retention_ms)
+                .set("segment.ms", segment_ms)
+        })
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE));
+    for result in admin.create_topics(&wanted, &options).await? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(ProvisionError::TopicRefused { topic, code }),
+        }
+    }
+    let topics = topics.to_vec();
+    tokio::task::spawn_blocking(move || topics.iter().try_for_each(|topic| await_topic(&admin, topic)))
+        .await
+        .map_err(|_| ProvisionError::NotReady("the topics".into()))?
+}
+
+/// Creates the missing ones of the declared tables at this endpoint, and waits until they are active and expire items.
+/// Credentials are dummies, so that this can never reach a real account.
+///
+/// # Errors
+/// As [`ProvisionError`] says.
+pub(crate) async fn create_tables(endpoint_url: &str) -> Result<(), ProvisionError> {
+    let declared: BTreeMap<String, TableDeclaration> =
+        serde_json::from_str(include_str!("../../tables.json")).expect("a test reads this data file");
+    let client = dynamodb(endpoint_url);
+    for (name, table) in &declared {
+        create_table(&client, name, table).await?;
+        expire_items(&client, name, &table.ttl_attribute).await?;
+    }
+    Ok(())
+}
+
+fn await_topic(admin: &AdminClient<DefaultClientContext>, topic: &Topic) -> Result<(), ProvisionError> {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        let metadata = admin.inner().fetch_metadata(Some(&topic.name), DEADLINE)?;
+        let partitions = metadata.topics().first().map(|found| found.partitions()).unwrap_or_default();
+        let ready = partitions.iter().all(|partition| partition.error().is_none() && partition.leader() >= 0);
+        if !partitions.is_empty() && ready {
+            let found = partitions.len();
+            let as_declared = usize::try_from(topic.local_partitions).is_ok_and(|declared| declared == found);
+            return if as_declared {
+                Ok(())
+            } else {
+                Err(ProvisionError::Partitions {
+                    topic: topic.name.clone(),
+                    found,
+                    declared: topic.local_partitions,
+                })
+            };
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    Err(ProvisionError::NotReady(format!("topic {}", topic.name)))
+}
+
+fn dynamodb(endpoint_url: &str) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::from_keys("local", "local", None))
+        .endpoint_url(endpoint_url)
+        .build();
+    Client::from_conf(config)
+}
+
+async fn create_table(client: &Client, name: &str, table: &TableDeclaration) -> Result<(), ProvisionError> {
+    if status(client, name).await?.is_none() {
+        let created = creation(client, name, table)?.send().await;
+        // Another process may have been faster; then its table is waited for.
+        if let Err(error) = created
+            && !error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception())
+        {
+            return Err(refused(name, &error));
+        }
+    }
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if status(client, name).await? == Some(TableStatus::Active) {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Err(ProvisionError::NotReady(format!("table {name}")))
+}
+
+async fn status(client: &Client, name: &str) -> Result<Option<TableStatus>, ProvisionError> {
+    match client.describe_table().table_name(name).send().await {
+        Ok(described) => Ok(described.table.and_then(|table| table.table_status)),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => Ok(None),
+        Err(error) => Err(refused(name, &error)),
+    }
+}
+
+fn creation(
+    client: &Client,
+    name: &str,
+    table: &TableDeclaration,
+) -> Result<CreateTableFluentBuilder, ProvisionError> {
+    let mut creation = client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_key_schema(Some(key_schema(name, &table.partition_key, &table.sort_key)?));
+    let mut attributes = vec![&table.partition_key, &table.sort_key];
+    for (index_name, index) in &table.indexes {
+        attributes.extend([&index.partition_key, &index.sort_key]);
+        let projection = Projection::builder().projection_type(ProjectionType::from(index.projection.as_str())).build();
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(index_name)
+            .set_key_schema(Some(key_schema(name, &index.partition_key, &index.sort_key)?))
+            .projection(projection)
+            .build()
+            .map_err(|error| refused(name, &error))?;
+        creation = creation.global_secondary_indexes(index);
+    }
+    for attribute in attributes {
+        let definition = AttributeDefinition::builder()
+            .attribute_name(attribute)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .map_err(|error| refused(name, &error))?;
+        creation = creation.attribute_definitions(definition);
+    }
+    Ok(creation)
+}
+
+fn key_schema(table: &str, partition_key: &str, sort_key: &str) -> Result<Vec<KeySchemaElement>, ProvisionError> {
+    [(partition_key, KeyType::Hash), (sort_key, KeyType::Range)]
+        .into_iter()
+        .map(|(attribute, kind)| KeySchemaElement::builder().attribute_name(attribute).key_type(kind).build())
+        .collect::<Result<_, _>>()
+        .map_err(|error| refused(table, &error))
+}
+
+async fn expire_items(client: &Client, name: &str, attribute: &str) -> Result<(), ProvisionError> {
+    let described =
+        client.describe_time_to_live().table_name(name).send().await.map_err(|error| refused(name, &error))?;
+    let status = described.time_to_live_description.and_then(|described| described.time_to_live_status);
+    if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
+        return Ok(());
+    }
+    let specification = TimeToLiveSpecification::builder()
+        .attribute_name(attribute)
+        .enabled(true)
+        .build()
+        .map_err(|error| refused(name, &error))?;
+    let updated = client.update_time_to_live().table_name(name).time_to_live_specification(specification).send().await;
+    updated.map(drop).map_err(|error| refused(name, &error))
+}
+
+fn refused(table: &str, error: &(impl std::error::Error + 'static)) -> ProvisionError {
+    ProvisionError::Table { table: table.into(), reason: DisplayErrorContext(error).to_string() }
+}
