@@ -353,7 +353,7 @@ mod tests {
         let origins = AllowedOrigins::new(&environment).unwrap();
         assert!(origins.allows("https://app.example.com"));
         assert!(origins.allows("http://localhost:3000"));
-        // Look-alikes passed elsewhere: expressjs/cors#412, google/clusterfuzz#5303.
+        // Lookalike origins passed elsewhere: expressjs/cors#412, google/clusterfuzz#5303.
         for other in [
             "https://app.example.com.evil.test",
             "https://evil-app.example.com",

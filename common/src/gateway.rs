@@ -94,3 +94,51 @@ impl WebSocketResponse {
         Self { headers: HashMap::from([("Sec-WebSocket-Protocol", name.to_owned())]), ..Self::accepted() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(name: &str) -> WebSocketEvent {
+        let path = format!("{}/../events/{name}", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn headers_and_queries_are_found() {
+        let event = load("websocket-connect-token.json");
+        assert!(event.header("hOST").is_some());
+        assert!(event.query("token").is_some());
+        assert!(load("websocket-connect.json").query("token").is_none());
+        assert!(load("websocket-message.json").text().unwrap().contains("action"));
+        assert!(load("websocket-disconnect.json").request_context.disconnect_reason.is_some());
+    }
+
+    /// Typed events demanded what was not sent elsewhere: localstack/localstack#10295, calavera/aws-lambda-events#38.
+    #[test]
+    fn only_the_connection_is_demanded() {
+        for name in ["websocket-connect-minimal.json", "websocket-message-minimal.json", "websocket-disconnect-minimal.json"]
+        {
+            let event = load(name);
+            assert!(!event.request_context.connection_id.as_str().is_empty(), "{name}");
+            assert_eq!(event.header("Host"), None);
+        }
+        let nulls = r#"{"headers":null,"queryStringParameters":null,"body":null,"isBase64Encoded":null,"more":[1],
+            "requestContext":{"connectionId":"c=","identity":null,"connectedAt":null,"authorizer":{"x":1}}}"#;
+        let event: WebSocketEvent = serde_json::from_str(nulls).unwrap();
+        assert_eq!((event.header("Host"), event.query("token"), event.text()), (None, None, None));
+        assert!(serde_json::from_str::<WebSocketEvent>(r#"{"requestContext":{"connectionId":"a#b"}}"#).is_err());
+    }
+
+    #[test]
+    fn responses_have_the_shape_that_the_gateway_reads() {
+        let json = |response| serde_json::to_string(&response).unwrap();
+        assert_eq!(json(WebSocketResponse::accepted()), r#"{"statusCode":200}"#);
+        assert_eq!(json(WebSocketResponse::refused(401)), r#"{"statusCode":401}"#);
+        assert_eq!(json(WebSocketResponse::frame("x".to_owned())), r#"{"statusCode":200,"body":"x"}"#);
+        assert_eq!(
+            json(WebSocketResponse::subprotocol("chat.v1.json")),
+            r#"{"statusCode":200,"headers":{"Sec-WebSocket-Protocol":"chat.v1.json"}}"#
+        );
+    }
+}

@@ -33,8 +33,11 @@ pub struct KafkaRecord {
     pub value: Option<Vec<u8>>,
     /// The headers, in order; a null header has no bytes.
     #[serde(default, deserialize_with = "header_bytes")]
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Vec<Header>,
 }
+
+/// A record's header: its name, and its bytes unless it is null.
+pub type Header = (String, Option<Vec<u8>>);
 
 fn base64_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
     let text: Option<Value> = Option::deserialize(deserializer)?;
@@ -47,7 +50,7 @@ fn base64_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec
 }
 
 /// Header bytes come signed (-128 to 127); 0 to 255 are taken too. A null header was seen as an empty object.
-fn header_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Option<Vec<u8>>)>, D::Error> {
+fn header_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Header>, D::Error> {
     let value: Option<Value> = Option::deserialize(deserializer)?;
     let Some(Value::Array(entries)) = value else { return Ok(Vec::new()) };
     let members = entries.into_iter().filter_map(|entry| match entry {

@@ -80,7 +80,7 @@ impl Producer {
         topic: &str,
         key: &[u8],
         value: Option<&[u8]>,
-        headers: &[(String, Option<Vec<u8>>)],
+        headers: &[crate::kafka_event::Header],
     ) -> Result<(), ProduceError> {
         let count = *self.partitions.get(topic).ok_or(ProduceError::UnknownTopic)?;
         let headers = headers

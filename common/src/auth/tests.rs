@@ -85,7 +85,7 @@ async fn forged_tokens_get_the_same_answer() {
         .iter()
         .map(|algorithm| format!("{}.{body}.", encode_part(&format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#))))
         .collect();
-    forged.push(good[..good.len() - 1].to_owned());
+    forged.push(good.strip_suffix(good.chars().next_back().unwrap()).unwrap().to_owned());
     forged.push(encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(b"")).unwrap());
     forged.push(encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(&[8; 32])).unwrap());
     let mut header = Header::new(Algorithm::HS512);

@@ -91,4 +91,12 @@ mod tests {
         check(Method::DELETE, "/rooms", Err(ErrorCode::MethodNotAllowed.into()));
         check(Method::GET, "/direct/bob", Err(ErrorCode::MethodNotAllowed.into()));
     }
+
+    #[test]
+    fn the_sample_event_is_a_call() {
+        use lambda_http::RequestExt as _;
+        let path = format!("{}/../../events/http-request.json", env!("CARGO_MANIFEST_DIR"));
+        let request = lambda_http::request::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        check(request.method().clone(), request.raw_http_path(), Ok(Route::CreateRoom));
+    }
 }

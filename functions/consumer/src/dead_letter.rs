@@ -1,7 +1,7 @@
 //! Records that nobody can take go to the dead-letter topic as they are, with where they came from and why; awaited,
 //! so that an offset is never committed over a record that is nowhere.
 
-use common::kafka_event::KafkaRecord;
+use common::kafka_event::{Header, KafkaRecord};
 use common::metrics::Count;
 use common::producer::DEAD_LETTER_TOPIC;
 
@@ -44,6 +44,6 @@ impl Consumer {
     }
 }
 
-fn origin(name: &str, value: String) -> (String, Option<Vec<u8>>) {
+fn origin(name: &str, value: String) -> Header {
     (format!("madang-origin-{name}"), Some(value.into_bytes()))
 }

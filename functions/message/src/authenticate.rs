@@ -43,6 +43,6 @@ impl MessageFunction {
             Err(error) => return Err(error.into()),
         }
         let answer = ServerFrame::Authenticated { id, user_id: principal.user, expires_at: principal.expires_at };
-        Ok(Ending::Answer(answer))
+        Ok(Ending::Answer(Box::new(answer)))
     }
 }

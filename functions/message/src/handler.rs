@@ -30,7 +30,7 @@ pub(crate) struct MessageFunction {
 /// How a frame ends.
 pub(crate) enum Ending {
     /// With this answer, if the client asked for one.
-    Answer(ServerFrame),
+    Answer(Box<ServerFrame>),
     /// With the end of the connection.
     Farewell(ByeCode),
 }
@@ -76,7 +76,7 @@ impl MessageFunction {
     ) -> Result<Ending, Failure> {
         // A ping costs no table read: it is how a client stays connected.
         if command == Command::Ping {
-            return Ok(Ending::Answer(ServerFrame::Pong { id }));
+            return Ok(Ending::Answer(Box::new(ServerFrame::Pong { id })));
         }
         let Some(connection) = self.store.connection(connection_id, now).await? else {
             return Ok(Ending::Farewell(ByeCode::ProtocolError));
@@ -99,7 +99,7 @@ impl MessageFunction {
             }
             Command::Auth { .. } | Command::Ping => ServerFrame::Pong { id },
         };
-        Ok(Ending::Answer(answer))
+        Ok(Ending::Answer(Box::new(answer)))
     }
 
     async fn send(

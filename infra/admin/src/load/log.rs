@@ -31,7 +31,8 @@ impl ReceivedLog {
         if seq <= self.last || !self.ahead.insert(seq) {
             return Arrival::Repeated;
         }
-        let arrival = if self.ahead.last().is_some_and(|highest| *highest > seq) { Arrival::Late } else { Arrival::InOrder };
+        let arrival =
+            if self.ahead.last().is_some_and(|highest| *highest > seq) { Arrival::Late } else { Arrival::InOrder };
         while self.ahead.remove(&(self.last + 1)) {
             self.last += 1;
         }
