@@ -89,6 +89,11 @@ pub(super) fn event_sort(seq: Seq) -> String {
     format!("EVENT#{:020}", seq.get())
 }
 
+/// Behind every event's sort key.
+pub(super) fn event_sort_end() -> String {
+    "EVENT#~".to_owned()
+}
+
 /// The user of a member's sort key.
 pub(super) fn split_member(sort: &str) -> Result<UserId, StoreError> {
     sort.strip_prefix(MEMBER).and_then(|user| user.parse().ok()).ok_or(StoreError::Item("SK"))

@@ -236,7 +236,7 @@ impl Store {
         wanted: fn(&RoomEvent) -> bool,
     ) -> Result<Vec<RoomEvent>, StoreError> {
         let mut events = Vec::new();
-        let last = to.map_or_else(|| "EVENT#~".to_owned(), keys::event_sort);
+        let last = to.map_or_else(keys::event_sort_end, keys::event_sort);
         let first = keys::event_sort(from);
         let mut start = None;
         // An empty range is an invalid call to DynamoDB.

@@ -1,7 +1,7 @@
 //! The search for the highest rate that holds: doubling until one fails, then halving the distance.
 
 /// No search takes more runs.
-const RUNS_MAX: u32 = 12;
+const RUNS_MAX: u32 = 16;
 /// A search ends when the rates that held and failed are this close, in per cent of the one that held.
 const CLOSE_PERCENT: u32 = 10;
 const RATE_MAX: u32 = 20_000;
@@ -26,7 +26,7 @@ impl Search {
         match (self.held, self.failed) {
             (Some(held), Some(failed)) if failed.saturating_sub(held) * 100 <= held * CLOSE_PERCENT => None,
             (Some(held), Some(failed)) => Some(held.midpoint(failed)),
-            (Some(held), None) => Some(held * 2).filter(|next| *next <= RATE_MAX),
+            (Some(held), None) => Some((held * 2).min(RATE_MAX)).filter(|next| *next > held),
             (None, Some(failed)) => Some(failed / 2).filter(|next| *next > 0),
             (None, None) => None,
         }

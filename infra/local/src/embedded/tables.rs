@@ -55,7 +55,8 @@ impl Tables {
 
     /// Lets running requests finish, then closes the file.
     pub(crate) async fn stop(self) {
-        drop(self.stop.send(()));
+        // A server that has ended already needs no message.
+        self.stop.send(()).ok();
         match self.server.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(error, "the embedded tables ended with an error"),

@@ -191,7 +191,7 @@ impl Topic {
     async fn restart(&self) -> Result<(), KafkaError> {
         let (consumer, topic) = (self.consumer.clone(), self.name.clone());
         let partitions: Vec<i32> = self.backlogs.iter().map(|backlog| backlog.partition).collect();
-        let reset = move || {
+        let reset = move || -> KafkaResult<Vec<(i32, i64)>> {
             let starts = first_offsets(&consumer, &topic, partitions)?;
             let offsets = starts.iter().map(|(partition, start)| (*partition, Offset::Offset(*start))).collect();
             consumer.commit(&list(&topic, offsets)?, CommitMode::Sync)?;
