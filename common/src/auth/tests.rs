@@ -145,3 +145,63 @@ fn asymmetric_keys() -> Vec<(&'static str, Algorithm, String, String)> {
     .map(|(name, algorithm, private, public)| (name, algorithm, pem("PRIVATE KEY", private), pem("PUBLIC KEY", public)))
     .to_vec()
 }
+
+/// Made-up key ids caused a fetch each elsewhere: WebGoat/WebGoat#1538.
+#[tokio::test]
+async fn a_key_set_is_fetched_once_a_minute_at_most() {
+    let (_, _, private, _) = asymmetric_keys().swap_remove(1);
+    let key = EncodingKey::from_ec_pem(private.as_bytes()).unwrap();
+    let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
+    jwk.common.key_id = Some("k1".to_owned());
+    let (url, fetches) = serve(serde_json::to_string(&json!({"keys": [jwk]})).unwrap()).await;
+    let verifier = verifier(&[("JWT_ALGORITHM", "ES256"), ("JWT_JWKS_URL", &url)]);
+    let token = |kid: Option<&str>| {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = kid.map(str::to_owned);
+        encode(&header, &claims(&json!({})), &key).unwrap()
+    };
+    assert_eq!(verifier.verify(&token(Some("k1")), now()).await.unwrap().user.as_str(), "alice");
+    assert!(verifier.verify(&token(None), now()).await.is_ok());
+    for index in 0..1_000 {
+        let odd = format!("../../../dev/null' OR '1'='1 {index}");
+        assert_eq!(verifier.verify(&token(Some(&odd)), now()).await, Err(ErrorCode::TokenInvalid));
+    }
+    let hmac = encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(b"")).unwrap();
+    assert_eq!(verifier.verify(&hmac, now()).await, Err(ErrorCode::TokenInvalid));
+    assert_eq!(fetches.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let later = now().plus_ms(60_000);
+    assert_eq!(verifier.verify(&token(Some("new")), later).await, Err(ErrorCode::TokenInvalid));
+    assert_eq!(fetches.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn without_its_key_set_the_verifier_is_unavailable() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let verifier = verifier(&[("JWT_ALGORITHM", "ES256"), ("JWT_JWKS_URL", &url)]);
+    let (_, _, private, _) = asymmetric_keys().swap_remove(1);
+    let key = EncodingKey::from_ec_pem(private.as_bytes()).unwrap();
+    let token = encode(&Header::new(Algorithm::ES256), &claims(&json!({})), &key).unwrap();
+    assert_eq!(verifier.verify(&token, now()).await, Err(ErrorCode::Unavailable));
+}
+
+/// A small HTTP server that counts and always gives the same answer.
+async fn serve(body: String) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (url, count)
+}

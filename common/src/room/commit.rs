@@ -18,7 +18,7 @@
 //! as delivered what stood in the log when this invocation began, unless this batch brings back events that may never
 //! have been posted; then the mark stays below the first of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -93,6 +93,15 @@ pub enum Outcome {
     Refused(ErrorCode),
     /// No valid system produces it; it belongs on the dead-letter topic.
     Impossible,
+}
+
+impl Outcome {
+    fn committed_seq(&self) -> Option<Seq> {
+        match self {
+            Self::Committed(event) => Some(event.seq),
+            Self::Again(_) | Self::Duplicate(_) | Self::Refused(_) | Self::Impossible => None,
+        }
+    }
 }
 
 /// One write of a dedupe item.
@@ -272,9 +281,11 @@ impl RoomBatch {
     #[must_use]
     pub fn undelivered_again(&self) -> Vec<Seq> {
         let delivered = self.state.head.as_ref().map_or(Seq::ZERO, |head| head.delivered_seq);
+        let committed: HashSet<Seq> = self.outcomes.iter().filter_map(Outcome::committed_seq).collect();
         let again = self.outcomes.iter().filter_map(|outcome| match outcome {
-            // Event 1 is told as a notice when its record comes, never as an event.
-            Outcome::Again(seq) if *seq > delivered && seq.get() > 1 => Some(*seq),
+            // Event 1 is told as a notice when its record comes, never as an event. A record that stands twice in one
+            // batch is posted once.
+            Outcome::Again(seq) if *seq > delivered && seq.get() > 1 && !committed.contains(seq) => Some(*seq),
             _ => None,
         });
         let mut seqs: Vec<Seq> = again.collect();
@@ -284,10 +295,13 @@ impl RoomBatch {
     }
 
     /// How far the log is known to be posted once this batch's events are: to be written before a failure is
-    /// reported.
+    /// reported. Only an event of this batch that is not known delivered says anything about those before it: their
+    /// records stood before its own, and were handled. A batch without one may stand before events that an earlier
+    /// invocation committed and did not post.
     #[must_use]
     pub fn delivered_after_posting(&self) -> Seq {
-        let posted: HashSet<Seq> = self
+        let mut delivered = self.state.head.as_ref().map_or(Seq::ZERO, |head| head.delivered_seq);
+        let posted: BTreeSet<Seq> = self
             .outcomes
             .iter()
             .filter_map(|outcome| match outcome {
@@ -295,8 +309,11 @@ impl RoomBatch {
                 Outcome::Again(seq) => Some(*seq),
                 Outcome::Duplicate(_) | Outcome::Refused(_) | Outcome::Impossible => None,
             })
+            .filter(|seq| *seq > delivered)
             .collect();
-        let mut delivered = self.mark;
+        if let Some(first) = posted.first() {
+            delivered = delivered.max(self.mark.min(first.previous()));
+        }
         while posted.contains(&delivered.next()) {
             delivered = delivered.next();
         }
@@ -412,3 +429,6 @@ fn record_bytes(record: &Record) -> usize {
     };
     content + 2 * record.sender.as_str().len() + 1_024
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,11 +178,7 @@ fn await_topic(admin: &AdminClient<DefaultClientContext>, topic: &Topic) -> Resu
             return if as_declared {
                 Ok(())
             } else {
-                Err(ProvisionError::Partitions {
-                    topic: topic.name.clone(),
-                    found,
-                    declared: topic.local_partitions,
-                })
+                Err(ProvisionError::Partitions { topic: topic.name.clone(), found, declared: topic.local_partitions })
             };
         }
         std::thread::sleep(POLL_INTERVAL);
@@ -228,11 +224,7 @@ async fn status(client: &Client, name: &str) -> Result<Option<TableStatus>, Prov
     }
 }
 
-fn creation(
-    client: &Client,
-    name: &str,
-    table: &TableDeclaration,
-) -> Result<CreateTableFluentBuilder, ProvisionError> {
+fn creation(client: &Client, name: &str, table: &TableDeclaration) -> Result<CreateTableFluentBuilder, ProvisionError> {
     let mut creation = client
         .create_table()
         .table_name(name)

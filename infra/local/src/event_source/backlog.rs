@@ -159,6 +159,11 @@ impl Backlog {
         self.lock().reading
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn into_state(self) -> State {
         self.state.into_inner().expect("no holder of this lock panics")
     }

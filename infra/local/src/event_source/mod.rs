@@ -167,13 +167,15 @@ where
 {
     let (mode, observed) = watch::channel(Mode::Running);
     let counters = Arc::new(Counters::default());
-    let topics = try_join_all(config.topics.iter().map(|name| Topic::open(&config, name, counters.clone()))).await?;
+    let opened = try_join_all(config.topics.iter().map(|name| Topic::open(&config, name, counters.clone()))).await?;
     let mut tasks = JoinSet::new();
-    for topic in &topics {
-        tasks.spawn(topic.clone().read(observed.clone()));
-        for poller in Poller::all(topic, &config, &observed, &invoke) {
+    let mut topics = Vec::new();
+    for (topic, requested_rewinds) in opened {
+        tasks.spawn(topic.clone().read(requested_rewinds, observed.clone()));
+        for poller in Poller::all(&topic, &config, &observed, &invoke) {
             tasks.spawn(poller.run());
         }
+        topics.push(topic);
     }
     Ok(EventSource { topics, mode, counters, tasks })
 }
@@ -236,4 +238,10 @@ impl EventSource {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts { batches: read(batches), records: read(records), failures: read(failures), lost: read(lost) }
     }
+}
+
+/// Waits until the event source stops.
+async fn stopping(mut mode: watch::Receiver<Mode>) {
+    // An error means that the event source is gone, which is the same.
+    drop(mode.wait_for(|mode| *mode == Mode::Stopping).await);
 }

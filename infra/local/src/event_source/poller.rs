@@ -16,7 +16,7 @@ use super::{
     EventSourceConfig, Mode, PAYLOAD_MAX_BYTES, PartitionsInPayload, Responses,
     backlog::{Backlog, Offer, Ready},
     batch::Batch,
-    response,
+    response, stopping,
     topic::Topic,
 };
 use crate::lambda::InvokeError;
@@ -256,7 +256,13 @@ where
             }
             Err(error) => {
                 counters.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(topic = topic.name, ?partitions, attempt, error, "a batch failed and is delivered again");
+                tracing::warn!(
+                    topic = topic.name,
+                    ?partitions,
+                    attempt,
+                    error,
+                    "a batch failed and is delivered again"
+                );
                 Outcome::Failed
             }
         }
@@ -285,9 +291,4 @@ where
 
 fn retry_delay(failures_before: u32) -> Duration {
     RETRY_MIN.saturating_mul(1_u32.checked_shl(failures_before).unwrap_or(u32::MAX)).min(RETRY_MAX)
-}
-
-async fn stopping(mut mode: watch::Receiver<Mode>) {
-    // An error means that the event source is gone, which is the same.
-    drop(mode.wait_for(|mode| *mode == Mode::Stopping).await);
 }

@@ -16,6 +16,7 @@ use super::{
     Counters, EventSourceConfig, EventSourceError, Mode,
     backlog::{Backlog, Intake},
     record::Record,
+    stopping,
 };
 use crate::embedded::Gate;
 
@@ -34,15 +35,14 @@ pub(super) struct Topic {
     pub(super) gate: Option<Gate>,
     consumer: Arc<StreamConsumer>,
     rewinds: mpsc::Sender<Rewind>,
-    /// Taken by the reading task.
-    requested_rewinds: std::sync::Mutex<Option<mpsc::Receiver<Rewind>>>,
 }
 
-/// Answered when the reading has started again.
-type Rewind = oneshot::Sender<Result<(), KafkaError>>;
+/// Asks the reading task to start again; answered when it has.
+pub(super) type Rewind = oneshot::Sender<Result<(), KafkaError>>;
 
 impl Topic {
     /// Makes the consumer and assigns it every partition, at the group's committed offset or else the first record.
+    /// The second value is for [`Topic::read`].
     ///
     /// # Errors
     /// The cluster does not answer, or has no such topic.
@@ -50,7 +50,7 @@ impl Topic {
         config: &EventSourceConfig,
         name: &str,
         counters: Arc<Counters>,
-    ) -> Result<Arc<Self>, EventSourceError> {
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Rewind>), EventSourceError> {
         let mut client = config.kafka.client();
         client
             .set("group.id", format!("madang-{name}"))
@@ -59,7 +59,7 @@ impl Topic {
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false")
             .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "10")
+            .set("fetch.wait.max.ms", "4")
             .set("fetch.error.backoff.ms", "10")
             .set("fetch.queue.backoff.ms", "10")
             .set("reconnect.backoff.max.ms", "1000");
@@ -73,7 +73,7 @@ impl Topic {
             }
             assign(&consumer, &topic, &starts).map_err(failed)?;
             let (rewinds, requested) = mpsc::channel(1);
-            Ok(Arc::new(Self {
+            let topic = Self {
                 backlogs: starts.into_iter().map(|(partition, start)| Backlog::new(partition, start)).collect(),
                 name: topic,
                 counters,
@@ -82,20 +82,19 @@ impl Topic {
                 gate,
                 consumer: Arc::new(consumer),
                 rewinds,
-                requested_rewinds: std::sync::Mutex::new(Some(requested)),
-            }))
+            };
+            Ok((Arc::new(topic), requested))
         };
         blocking(open).await?
     }
 
     /// Reads records into the backlogs until the event source stops.
-    pub(super) async fn read(self: Arc<Self>, mut mode: watch::Receiver<Mode>) {
-        let requested = self.requested_rewinds.lock().map(|mut requested| requested.take());
-        let Ok(Some(mut requested)) = requested else { return };
+    pub(super) async fn read(self: Arc<Self>, mut requested: mpsc::Receiver<Rewind>, mode: watch::Receiver<Mode>) {
+        let mut stopping = std::pin::pin!(stopping(mode));
         loop {
             tokio::select! {
                 biased;
-                _ = mode.wait_for(|mode| *mode == Mode::Stopping) => return,
+                () = &mut stopping => return,
                 Some(answer) = requested.recv() => drop(answer.send(self.restart().await)),
                 message = self.consumer.recv() => match message {
                     Ok(message) => match Record::read(&message) {
@@ -127,9 +126,7 @@ impl Topic {
             self.backlogs.iter().map(|backlog| (backlog.partition, backlog.committed())).collect();
         let compare = move || {
             committed.into_iter().all(|(partition, committed)| {
-                consumer
-                    .fetch_watermarks(&topic, partition, ANSWER_TIMEOUT)
-                    .is_ok_and(|(_, high)| committed >= high)
+                consumer.fetch_watermarks(&topic, partition, ANSWER_TIMEOUT).is_ok_and(|(_, high)| committed >= high)
             })
         };
         blocking(compare).await.unwrap_or(false)
@@ -142,10 +139,7 @@ impl Topic {
         while let Err(error) = self.commit_offsets(vec![(backlog.partition, offset)]).await {
             let (topic, partition) = (&self.name, backlog.partition);
             tracing::warn!(topic, partition, %error, "an offset could not be committed, trying again");
-            let mut mode = mode.clone();
-            if let Ok(Ok(_)) =
-                tokio::time::timeout(COMMIT_RETRY_INTERVAL, mode.wait_for(|mode| *mode == Mode::Stopping)).await
-            {
+            if tokio::time::timeout(COMMIT_RETRY_INTERVAL, stopping(mode.clone())).await.is_ok() {
                 return;
             }
         }

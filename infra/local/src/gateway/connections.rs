@@ -134,8 +134,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_until_something_leaves() {
-        let client =
-            Client { source_ip: [127, 0, 0, 1].into(), port: 1, user_agent: None, host: "localhost".into() };
+        let client = Client { source_ip: [127, 0, 0, 1].into(), port: 1, user_agent: None, host: "localhost".into() };
         let origin = Origin { connection_id: "one".into(), connected_at: Timestamp::now(), client };
         let connections = Connections::default();
         let (connection, mut queued) = connections.open(origin);

@@ -117,6 +117,12 @@ impl Gateway {
         }
     }
 
+    /// Waits until [`Gateway::drain`] begins.
+    async fn until_draining(&self) {
+        // The sender lives in `self`, so the channel cannot be closed.
+        drop(self.draining.subscribe().wait_for(|draining| *draining).await);
+    }
+
     /// Invokes a function within the integration timeout.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Bytes, IntegrationError> {
         match timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, event)).await {
@@ -159,8 +165,10 @@ async fn serve(stream: TokioIo<tokio::net::TcpStream>, peer: SocketAddr, gateway
         let gateway = Arc::clone(&gateway);
         async move { Ok::<_, Infallible>(route(&gateway, peer.ip(), request).await) }
     });
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).serve_connection(stream, service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .serve_connection(stream, service);
     if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "a connection to the gateway ended");
     }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -106,9 +108,8 @@ impl ProxyResponse {
         };
         let multi = self.multi_value_headers.iter().flatten().map(move |(name, value)| (name, of_list(value)));
         // A name that stands in both maps counts as the list has it.
-        let in_both = |name: &str| {
-            self.multi_value_headers.iter().flatten().any(|(listed, _)| listed.eq_ignore_ascii_case(name))
-        };
+        let in_both =
+            |name: &str| self.multi_value_headers.iter().flatten().any(|(listed, _)| listed.eq_ignore_ascii_case(name));
         single
             .filter(move |(name, _)| !in_both(name))
             .chain(multi)
@@ -147,9 +148,7 @@ pub(super) fn exception(status: StatusCode, name: &'static str, text: &str) -> A
 
 /// The frame that tells a client of a failed message, byte for byte as the platform spaces it.
 pub(super) fn internal_server_error(connection_id: &str, request_id: &str) -> String {
-    format!(
-        r#"{{"message": "Internal server error", "connectionId":"{connection_id}", "requestId":"{request_id}"}}"#
-    )
+    format!(r#"{{"message": "Internal server error", "connectionId":"{connection_id}", "requestId":"{request_id}"}}"#)
 }
 
 #[cfg(test)]

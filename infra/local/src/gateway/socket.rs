@@ -22,6 +22,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message, Utf8Bytes,
+        error::ProtocolError,
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
@@ -116,7 +117,6 @@ pub(super) async fn report(gateway: &Gateway, origin: &Origin, closing: &Closing
 /// Reads frames until the connection ends.
 async fn read(gateway: &Arc<Gateway>, connection: &Arc<Connection>, stream: &mut SplitStream<Socket>) -> Closing {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_COUNT as usize));
-    let mut draining = gateway.draining.subscribe();
     let oldest = Instant::now() + gateway.settings.connection_limit;
     loop {
         tokio::select! {
@@ -138,7 +138,7 @@ async fn read(gateway: &Arc<Gateway>, connection: &Arc<Connection>, stream: &mut
             () = connection.deleted() => return Closing::DELETED,
             () = idle(connection, gateway.settings.idle_limit) => return Closing::GOING_AWAY,
             () = sleep_until(oldest) => return Closing::GOING_AWAY,
-            _ = draining.wait_for(|draining| *draining) => {
+            () = gateway.until_draining() => {
                 // Every permit back means that every message has its answer.
                 drop(timeout(INTEGRATION_TIMEOUT, in_flight.acquire_many(IN_FLIGHT_COUNT)).await);
                 return Closing::GOING_AWAY;
@@ -152,10 +152,8 @@ fn fault(error: &Error) -> Closing {
     match error {
         Error::Capacity(_) => Closing::ByGateway(1009, "Message too long"),
         Error::Utf8(_) => Closing::ByGateway(1007, "Invalid UTF-8"),
-        Error::Protocol(protocol) => match protocol {
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake => Closing::Lost,
-            _ => Closing::ByGateway(1002, "Protocol error"),
-        },
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Closing::Lost,
+        Error::Protocol(_) => Closing::ByGateway(1002, "Protocol error"),
         _ => Closing::Lost,
     }
 }
@@ -195,11 +193,10 @@ async fn route_response(gateway: &Gateway, origin: &Origin, text: &str) -> Optio
     let Ok(answer) = gateway.invoke("message", event).await else { return failed() };
     match ProxyResponse::of_websocket(&answer) {
         // With a route response in place, one observer saw anything but a 2xx replaced by the service frame.
-        Ok(response) if response.is_success() => {
-            response.text().filter(|text| text.len() <= MESSAGE_LIMIT_BYTES).or_else(|| {
-                if response.text().is_some() { failed() } else { None }
-            })
-        }
+        Ok(response) if response.is_success() => response
+            .text()
+            .filter(|text| text.len() <= MESSAGE_LIMIT_BYTES)
+            .or_else(|| if response.text().is_some() { failed() } else { None }),
         Ok(_) => failed(),
         Err(error) => {
             tracing::error!(connection_id, request_id, %error, "a message failed");

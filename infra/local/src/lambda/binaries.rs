@@ -56,10 +56,11 @@ pub(crate) fn built(names: &[&'static str]) -> Result<Vec<Binary>, BinariesError
     for name in names {
         command.args(["--package", name]);
     }
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => BinariesError::NoCargo,
-        _ => BinariesError::Io(error),
-    })?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BinariesError::NoCargo,
+            _ => BinariesError::Io(error),
+        })?;
     let mut executables = match child.stdout.take() {
         Some(output) => executables(BufReader::new(output))?,
         None => BTreeMap::new(),

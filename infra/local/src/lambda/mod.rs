@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-pub(crate) use binaries::{BinariesError, Binary, built, found_beside, found_in};
+pub(crate) use binaries::{Binary, built, found_beside, found_in};
 pub(crate) use pool::FunctionSpec;
 pub(crate) use watchdog::{ARGUMENT as WATCHDOG_ARGUMENT, Watchdog, run as run_watchdog};
 
@@ -116,8 +116,9 @@ impl Functions {
     /// Every environment that runs now; none when the functions are remote.
     pub(crate) fn running(&self) -> Vec<RunningFunction> {
         let Source::Processes(pools) = &self.source else { return Vec::new() };
-        let of_pool =
-            |(name, pool): (&String, &Pool)| pool.pids().into_iter().map(|pid| RunningFunction { name: name.clone(), pid }).collect::<Vec<_>>();
+        let of_pool = |(name, pool): (&String, &Pool)| {
+            pool.pids().into_iter().map(|pid| RunningFunction { name: name.clone(), pid }).collect::<Vec<_>>()
+        };
         pools.iter().flat_map(of_pool).collect()
     }
 

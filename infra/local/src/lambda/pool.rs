@@ -97,7 +97,11 @@ impl Pool {
     pub(super) async fn ready(&self) -> bool {
         let mut ready = None;
         self.until(|state| {
-            ready = if state.broken { Some(false) } else { state.environments.values().any(|environment| environment.is_ready()).then_some(true) };
+            ready = if state.broken {
+                Some(false)
+            } else {
+                state.environments.values().any(|environment| environment.is_ready()).then_some(true)
+            };
             ready.is_some()
         })
         .await;
@@ -122,7 +126,8 @@ impl Pool {
         }
         state.idle.push(Idle { environment: Arc::clone(environment), next });
         self.hand_over(&mut state);
-        let polls = state.idle.iter().filter(|idle| idle.environment.id == environment.id && !idle.next.is_closed()).count();
+        let polls =
+            state.idle.iter().filter(|idle| idle.environment.id == environment.id && !idle.next.is_closed()).count();
         if self.shared.spec.freeze && polls == self.shared.spec.concurrency {
             environment.freeze();
         }
@@ -173,6 +178,11 @@ impl Pool {
         self.until(|state| state.environments.is_empty()).await;
     }
 
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().environments.values().any(|environment| !environment.is_idle())
+    }
+
     /// Wakes those who wait for a change: an environment is ready, idle or gone.
     pub(super) fn announce(&self) {
         self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
@@ -221,14 +231,16 @@ impl Pool {
         let request_id = identifier::uuid();
         environment.hold(request_id.clone(), waiting.answer);
         environment.thaw();
-        let handed = Handed { request_id: request_id.clone(), deadline: SystemTime::now() + timeout, payload: waiting.payload };
+        let handed =
+            Handed { request_id: request_id.clone(), deadline: SystemTime::now() + timeout, payload: waiting.payload };
         if let Err(handed) = next.send(handed) {
             // The process hung up a moment ago.
             let Some(answer) = environment.take_back(&request_id) else { return Ok(()) };
             return Err(Waiting { payload: handed.payload, answer });
         }
         let timer = tokio::spawn({
-            let (environment, request_id, function) = (Arc::clone(&environment), request_id.clone(), self.spec().name.clone());
+            let (environment, request_id, function) =
+                (Arc::clone(&environment), request_id.clone(), self.spec().name.clone());
             async move {
                 tokio::time::sleep(timeout).await;
                 if environment.answer(&request_id, Err(InvokeError::TimedOut)) {

@@ -72,7 +72,7 @@ pub(crate) fn run() -> ExitCode {
     for pid in remaining(io::stdin().lock()) {
         if let Some(pid) = Pid::from_raw(pid) {
             // It may have ended by itself in this moment, which is what is wanted.
-            drop(kill_process(pid, Signal::KILL));
+            kill_process(pid, Signal::KILL).unwrap_or_default();
         }
     }
     ExitCode::SUCCESS

@@ -104,7 +104,8 @@ fn times_are_those_of_the_platform() {
 
 #[test]
 fn header_names_have_the_case_that_browsers_write() {
-    for (name, expected) in [("sec-websocket-key", "Sec-WebSocket-Key"), ("host", "Host"), ("user-agent", "User-Agent")] {
+    for (name, expected) in [("sec-websocket-key", "Sec-WebSocket-Key"), ("host", "Host"), ("user-agent", "User-Agent")]
+    {
         assert_eq!(canonical(&name.parse().unwrap()), expected);
     }
 }

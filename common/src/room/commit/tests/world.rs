@@ -1,0 +1,320 @@
+//! A topic's partition with one room, the table, and every invocation that was ever started: the owner of the
+//! partition, and those that lost it and do not know.
+
+use std::collections::HashMap;
+
+use super::super::*;
+use super::invocation::{Elsewhere, End, Invocation};
+use super::scenario::{Action, RecordPlan, Scenario};
+use super::table::Table;
+use super::told::{Fate, Told};
+use crate::id::Epoch;
+use crate::record::SCHEMA_VERSION;
+use crate::room::{Role, RoomKind};
+use crate::time::Time;
+
+/// These are members from the start; whoever else sends is not.
+const FOUNDERS: [&str; 2] = ["user-0", "user-1"];
+
+pub(super) struct World {
+    pub(super) table: Table,
+    pub(super) told: Told,
+    pub(super) log: Vec<Record>,
+    offset: usize,
+    owner: Option<Invocation>,
+    zombies: Vec<Invocation>,
+    records_per_transaction: usize,
+    /// Whether memberships were changed by hand, so that the log alone does not say what must come out.
+    edited: bool,
+}
+
+impl World {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut world = Self {
+            table: Table::default(),
+            told: Told::default(),
+            log: Vec::new(),
+            offset: 0,
+            owner: None,
+            zombies: Vec::new(),
+            records_per_transaction: scenario.records_per_transaction,
+            edited: false,
+        };
+        for plan in &scenario.records {
+            world.produce(plan);
+        }
+        if scenario.room_exists {
+            world.create_room();
+        }
+        world
+    }
+
+    fn create_room(&mut self) {
+        let seq = Seq::ZERO.next();
+        let users: Vec<UserId> = FOUNDERS.iter().map(|user| user.parse().unwrap()).collect();
+        for user in &users {
+            self.table.members.insert(user.clone(), member(user.clone(), seq));
+        }
+        let record = created_record();
+        let accepted = Accepted { id: record.id, seq, hash: content_hash(&record) };
+        self.table.dedupe.insert(DedupeKey::of(&record), Dedupe { accepted: Some(accepted), ..Dedupe::default() });
+        self.table.events.insert(
+            seq,
+            RoomEvent {
+                seq,
+                room: record.room_id.clone(),
+                at: record.received_at,
+                sender: record.sender,
+                command_id: record.id,
+                body: EventBody::RoomCreated { name: "room".to_owned(), users },
+            },
+        );
+        self.table.head = Some(Head {
+            room: record.room_id,
+            kind: RoomKind::Group,
+            name: "room".to_owned(),
+            epoch: epoch(),
+            last_seq: seq,
+            last_message_no: 0,
+            member_count: FOUNDERS.len() as u64,
+            created_at: record.received_at,
+            last_activity: record.received_at,
+            delivered_seq: Seq::ZERO,
+        });
+    }
+
+    fn produce(&mut self, plan: &RecordPlan) {
+        let index = self.log.len();
+        let record = match *plan {
+            RecordPlan::Send { sender, slot, content } => send(index, sender, &format!("slot-{slot}"), content),
+            RecordPlan::Poison { sender } => {
+                let record = send(index, sender, &format!("poison-{index}"), 0);
+                self.table.poison.insert(record.id);
+                record
+            }
+            RecordPlan::Created => created_record(),
+            RecordPlan::Again { of } => match self.log.get(of % index.max(1)) {
+                Some(record) => record.clone(),
+                None => created_record(),
+            },
+        };
+        self.log.push(record);
+    }
+
+    pub(super) fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Poll { size } => self.poll(size),
+            Action::Run { steps } => (0..steps).for_each(|_| self.step_owner()),
+            Action::RunZombie { which, steps } => (0..steps).for_each(|_| self.step_zombie(which)),
+            Action::Crash => self.owner = None,
+            Action::FailElsewhere { handled, marked } => {
+                if let Some(owner) = &mut self.owner {
+                    owner.fail_elsewhere(Elsewhere { handled, marked });
+                }
+            }
+            Action::Rewind { to } => {
+                self.zombies.extend(self.owner.take());
+                self.offset = self.offset.min(to);
+            }
+            Action::Join { user } => self.join(user),
+        }
+    }
+
+    /// The partition's owner is another one from here on; the last one goes on as a zombie.
+    fn poll(&mut self, size: usize) {
+        self.zombies.extend(self.owner.take());
+        let end = self.log.len().min(self.offset + size);
+        if self.offset < end {
+            let records = self.log[self.offset..end].to_vec();
+            self.owner = Some(Invocation::new(self.offset, records, self.records_per_transaction));
+        }
+    }
+
+    fn step_owner(&mut self) {
+        let Some(owner) = &mut self.owner else { return };
+        owner.step(&mut self.table, &mut self.told);
+        let ended = owner.end().map(|end| (owner.first, owner.len(), end));
+        if let Some((first, len, end)) = ended {
+            self.offset = match end {
+                End::Success => first + len,
+                End::Failure { handled } => first + handled,
+            };
+            self.owner = None;
+        }
+        self.check_always();
+    }
+
+    /// A zombie writes and posts, but commits no offset: the group has gone on without it.
+    fn step_zombie(&mut self, which: usize) {
+        if self.zombies.is_empty() {
+            return;
+        }
+        let which = which % self.zombies.len();
+        self.zombies[which].step(&mut self.table, &mut self.told);
+        if self.zombies[which].end().is_some() {
+            self.zombies.remove(which);
+        }
+        self.check_always();
+    }
+
+    /// Somebody becomes a member behind the log's back, while nobody is at work.
+    fn join(&mut self, user: usize) {
+        if self.owner.is_none() && self.zombies.is_empty() && self.table.head.is_some() {
+            let user: UserId = format!("user-{user}").parse().unwrap();
+            self.table.members.entry(user.clone()).or_insert_with(|| member(user, Seq::ZERO.next()));
+            self.edited = true;
+        }
+    }
+
+    /// Handles the rest of the log without another fault.
+    pub(super) fn drain(&mut self, size: usize) {
+        for _ in 0..10_000 {
+            match &mut self.owner {
+                Some(_) => self.step_owner(),
+                None if self.offset == self.log.len() => return,
+                None => self.poll(size),
+            }
+        }
+        panic!("the log does not come to its end");
+    }
+
+    /// Lets every zombie end.
+    pub(super) fn bury_zombies(&mut self) {
+        for _ in 0..10_000 {
+            if self.zombies.is_empty() {
+                return;
+            }
+            self.step_zombie(0);
+        }
+        panic!("a zombie does not end");
+    }
+
+    /// Goes back to an offset when all is done; returns which events were posted once more.
+    pub(super) fn replay(&mut self, to: usize, size: usize) -> Vec<Seq> {
+        let before = self.told.events.clone();
+        self.offset = to.min(self.log.len());
+        self.drain(size);
+        let count = |seq: &Seq| before.get(seq).copied().unwrap_or_default();
+        let more = self.told.events.iter().filter(|(seq, posted)| **posted > count(seq));
+        let mut seqs: Vec<Seq> = more.map(|(seq, _)| *seq).collect();
+        seqs.sort_unstable();
+        seqs
+    }
+
+    /// One more message, handled as a batch of its own, without a fault.
+    pub(super) fn say_one_more(&mut self) -> Option<Seq> {
+        let index = self.log.len();
+        self.log.push(send(index, 0, &format!("more-{index}"), 0));
+        self.drain(1);
+        self.table.head.as_ref().map(|head| head.last_seq)
+    }
+
+    fn check_always(&self) {
+        let Some(head) = &self.table.head else { return };
+        let seqs: Vec<u64> = self.table.events.keys().map(|seq| seq.get()).collect();
+        assert!(seqs.iter().copied().eq(1..=head.last_seq.get()), "the log has a hole: {seqs:?}");
+        // Event 1 is told as a notice when its record comes.
+        for seq in 2..=head.delivered_seq.get() {
+            let seq = Seq::new(seq).unwrap();
+            assert!(self.told.events.contains_key(&seq), "{seq} is marked as delivered, but was never posted");
+        }
+    }
+
+    /// What must hold when the whole log was handled.
+    pub(super) fn check_complete(&self) {
+        let told = &self.told;
+        for seq in self.table.events.keys().filter(|seq| seq.get() > 1) {
+            assert!(told.events.contains_key(seq), "{seq} stands in history and was never posted");
+        }
+        for record in &self.log {
+            let fate = told.fates.get(&record.id).copied();
+            let (refused, duplicate) = (told.nacks.contains_key(&record.id), told.duplicates.contains_key(&record.id));
+            match fate {
+                None => panic!("a record was never decided"),
+                Some(Fate::Event(seq)) => {
+                    assert_eq!(self.table.events.get(&seq).map(|event| event.command_id), Some(record.id));
+                    let is_created = record.body == (RecordBody::RoomCreated {});
+                    assert!(!is_created || told.created > 0, "nobody heard of the room");
+                }
+                Some(Fate::Duplicate(_)) => assert!(duplicate, "a retry was not answered"),
+                Some(Fate::Refused(_) | Fate::Impossible) => assert!(refused, "a refusal was not told"),
+            }
+        }
+        self.check_messages();
+        if !self.edited {
+            self.check_against_the_log();
+        }
+    }
+
+    fn check_messages(&self) {
+        let index = |id: CommandId| self.log.iter().position(|record| record.id == id).unwrap();
+        let messages = || self.table.events.values().filter(|event| event.message().is_some());
+        let order: Vec<usize> = messages().map(|event| index(event.command_id)).collect();
+        assert!(order.is_sorted(), "events stand in another order than their records: {order:?}");
+        let mut identities: Vec<_> =
+            messages().map(|event| (&event.sender, event.message().unwrap().client_message_id.as_str())).collect();
+        identities.sort_unstable();
+        assert!(identities.windows(2).all(|pair| pair[0] != pair[1]), "a message stands twice: {identities:?}");
+        let numbers = messages().map(|event| event.message().unwrap().number);
+        assert!(numbers.eq(1..=identities.len() as u64), "messages are numbered without a hole");
+        assert_eq!(self.table.head.as_ref().map_or(0, |head| head.last_message_no), identities.len() as u64);
+    }
+
+    /// The same log, read once from the start by the plainest rules.
+    fn check_against_the_log(&self) {
+        let mut accepted: HashMap<DedupeKey, (CommandId, Seq, String)> = HashMap::new();
+        let mut expected: HashMap<CommandId, Fate> = HashMap::new();
+        let mut last = Seq::ZERO.next();
+        for record in &self.log {
+            let (key, hash) = (DedupeKey::of(record), content_hash(record));
+            let is_founder = FOUNDERS.contains(&record.sender.as_str());
+            let fate = match (accepted.get(&key), &record.body) {
+                _ if expected.contains_key(&record.id) => continue,
+                _ if self.table.head.is_none() => Fate::Refused(ErrorCode::RoomNotFound),
+                (_, RecordBody::RoomCreated {}) => Fate::Event(Seq::ZERO.next()),
+                (Some((_, seq, before)), _) if *before == hash => Fate::Duplicate(*seq),
+                (Some(_), _) => Fate::Refused(ErrorCode::IdempotencyConflict),
+                (None, _) if !is_founder => Fate::Refused(ErrorCode::NotMember),
+                (None, _) if self.table.poison.contains(&record.id) => Fate::Impossible,
+                (None, _) => {
+                    last = last.next();
+                    accepted.insert(key, (record.id, last, hash));
+                    Fate::Event(last)
+                }
+            };
+            // What DynamoDB does not take cannot be remembered as refused either.
+            let is_poison = self.table.poison.contains(&record.id);
+            let fate = if is_poison && matches!(fate, Fate::Refused(_)) { Fate::Impossible } else { fate };
+            expected.insert(record.id, fate);
+        }
+        assert_eq!(self.told.fates, expected);
+    }
+}
+
+fn epoch() -> Epoch {
+    "epoch".parse().unwrap()
+}
+
+fn member(user: UserId, joined_seq: Seq) -> Member {
+    Member { user, role: Role::Member, joined_seq, read_seq: joined_seq }
+}
+
+fn created_record() -> Record {
+    Record { body: RecordBody::RoomCreated {}, ..send(1_000_000, 0, "none", 0) }
+}
+
+fn send(index: usize, sender: usize, client_message_id: &str, content: usize) -> Record {
+    let at = Time::from_unix_ms(1_800_000_000_000);
+    Record {
+        v: SCHEMA_VERSION,
+        id: CommandId::new(at, index as u128),
+        room_id: "room".parse().unwrap(),
+        sender: format!("user-{sender}").parse().unwrap(),
+        received_at: at,
+        reply_to: None,
+        body: RecordBody::Send {
+            client_message_id: client_message_id.parse().unwrap(),
+            content: format!("content {content}").try_into().unwrap(),
+        },
+    }
+}

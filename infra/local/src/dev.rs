@@ -1,0 +1,192 @@
+//! This runtime's own calls: the page, development tokens, running processes, switches for tests.
+//!
+//! | call | answer |
+//! |---|---|
+//! | `GET /` | the page |
+//! | `GET /dev/token?sub=alice&expiresIn=3600` | `{"token"}` |
+//! | `GET /dev/functions` | `{"functions":[{"name","pid"}]}` |
+//! | `PUT /dev/faults` | 204; see [`crate::faults::FaultSettings`] |
+//! | `POST /dev/rewind` | 204, when the event source reads every topic from its first record again |
+//!
+//! Anybody who reaches these is anybody in the chat. So they answer only to a name of this machine itself (another name
+//! that leads here is DNS rebinding) and not to pages of other origins.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN},
+};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+use tokio::sync::RwLock;
+
+use crate::{
+    event_source::EventSource,
+    faults::{FaultSettings, Faults},
+    gateway::{Answer, json as json_answer, message},
+    lambda::Functions,
+    token::Signer,
+};
+
+const PAGE: &str = include_str!("../page/index.html");
+/// How long a token lasts unless `expiresIn` says otherwise.
+const TOKEN_EXPIRES_IN_S: i64 = 3600;
+/// The largest body of a switch.
+const BODY_LIMIT_BYTES: usize = 64 * 1024;
+
+/// The event source, from its start to its stop.
+pub(crate) type EventSourceSlot = Arc<RwLock<Option<EventSource>>>;
+
+/// What the calls act on.
+pub(crate) struct Dev {
+    signer: Signer,
+    faults: Arc<Faults>,
+    event_source: EventSourceSlot,
+}
+
+impl Dev {
+    pub(crate) fn new(signer: Signer, faults: Arc<Faults>, event_source: EventSourceSlot) -> Self {
+        Self { signer, faults, event_source }
+    }
+
+    /// Answers a call; `path` is its path, split at slashes and decoded.
+    pub(crate) async fn answer(&self, functions: &Functions, path: &[&str], request: Request<Incoming>) -> Answer {
+        if !is_own(request.headers()) {
+            return message(
+                StatusCode::FORBIDDEN,
+                "use localhost or 127.0.0.1, from a page of this server or from none",
+            );
+        }
+        match (request.method(), path) {
+            (&Method::GET | &Method::HEAD, [""]) => page(),
+            (&Method::GET, ["dev", "token"]) => self.token(request.uri().query().unwrap_or_default()),
+            (&Method::GET, ["dev", "functions"]) => {
+                json_answer(StatusCode::OK, &json!({ "functions": functions.running() }))
+            }
+            (&Method::PUT, ["dev", "faults"]) => self.set_faults(request.into_body()).await,
+            (&Method::POST, ["dev", "rewind"]) => self.rewind().await,
+            (_, ["" | "dev"] | ["dev", "token" | "functions" | "faults" | "rewind"]) => {
+                message(StatusCode::METHOD_NOT_ALLOWED, "no such method here")
+            }
+            _ => message(StatusCode::NOT_FOUND, "no such call"),
+        }
+    }
+
+    fn token(&self, query: &str) -> Answer {
+        let Some(subject) = parameter(query, "sub").filter(|subject| !subject.is_empty()) else {
+            return message(StatusCode::BAD_REQUEST, "sub is missing: whose token should it be?");
+        };
+        let expires_in_s = match parameter(query, "expiresIn").map(|seconds| seconds.parse()) {
+            None => TOKEN_EXPIRES_IN_S,
+            Some(Ok(seconds)) => seconds,
+            Some(Err(_)) => return message(StatusCode::BAD_REQUEST, "expiresIn is not a number of seconds"),
+        };
+        match self.signer.token(&subject, expires_in_s, Timestamp::now()) {
+            Ok(token) => {
+                let mut answer = json_answer(StatusCode::OK, &json!({ "token": token }));
+                answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                answer
+            }
+            Err(error) => {
+                tracing::error!(%error, "a development token could not be signed");
+                message(StatusCode::INTERNAL_SERVER_ERROR, "the token could not be signed")
+            }
+        }
+    }
+
+    async fn set_faults(&self, body: Incoming) -> Answer {
+        let Ok(body) = Limited::new(body, BODY_LIMIT_BYTES).collect().await else {
+            return message(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+        };
+        let settings: FaultSettings = match serde_json::from_slice(&body.to_bytes()) {
+            Ok(settings) => settings,
+            Err(error) => return message(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        if let Some(event_source) = self.event_source.read().await.as_ref() {
+            if settings.pause_event_source { event_source.pause() } else { event_source.resume() }
+        }
+        self.faults.set(settings);
+        no_content()
+    }
+
+    async fn rewind(&self) -> Answer {
+        let event_source = self.event_source.read().await;
+        let Some(event_source) = event_source.as_ref() else {
+            return message(StatusCode::SERVICE_UNAVAILABLE, "the event source does not run");
+        };
+        match event_source.rewind().await {
+            Ok(()) => no_content(),
+            Err(error) => message(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+}
+
+/// Whether a request came by a name of this machine, and from no page of another server.
+fn is_own(headers: &HeaderMap) -> bool {
+    let of_header = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let is_local = |authority: &str| {
+        let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+        name.eq_ignore_ascii_case("localhost") || name.parse() == Ok(Ipv4Addr::LOCALHOST)
+    };
+    let host = of_header(HOST).unwrap_or_default();
+    let origin_is_own = of_header(ORIGIN).is_none_or(|origin| origin.strip_prefix("http://").is_some_and(is_local));
+    is_local(host) && origin_is_own
+}
+
+fn page() -> Answer {
+    let mut answer = Response::new(Full::from(PAGE));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+fn no_content() -> Answer {
+    let mut answer = Response::new(Full::from(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| decoded(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(host: &str, origin: Option<&str>, expected: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, origin.parse().unwrap());
+        }
+        assert_eq!(is_own(&headers), expected, "{host} {origin:?}");
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_answered() {
+        check("localhost:8787", None, true);
+        check("127.0.0.1", None, true);
+        check("LOCALHOST:8787", Some("http://localhost:8787"), true);
+        check("rebound.example:8787", None, false);
+        check("127.0.0.1.example", None, false);
+        check("localhost:8787", Some("https://evil.example"), false);
+        check("localhost:8787", Some("null"), false);
+        assert!(!is_own(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        assert_eq!(parameter("sub=al%20ice%2B&expiresIn=5", "sub").as_deref(), Some("al ice+"));
+        assert_eq!(parameter("sub", "sub").as_deref(), Some(""));
+        assert_eq!(parameter("", "sub"), None);
+    }
+}

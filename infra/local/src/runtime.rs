@@ -1,0 +1,236 @@
+//! The whole runtime, from its start to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    announcement::{self, Addresses},
+    cli::Arguments,
+    dev::{Dev, EventSourceSlot},
+    embedded::{Broker, Gate, Tables},
+    event_source::{self, Counts, EventSource, EventSourceConfig, PartitionsInPayload, Responses},
+    faults::Faults,
+    gateway::{Gateway, STAGE, Settings},
+    kafka::Kafka,
+    lambda::{self, Binary, Functions, Watchdog},
+    provision, stack,
+    token::Signer,
+};
+
+/// How long the end waits for the event source to deliver what was acknowledged.
+const LAG_LIMIT: Duration = Duration::from_secs(10);
+
+/// Everything that runs, in the order of its start.
+struct Runtime {
+    backing: Backing,
+    functions: Functions,
+    gateway: Arc<Gateway>,
+    event_source: EventSourceSlot,
+    signer: Signer,
+    addresses: Addresses,
+}
+
+/// Kafka and DynamoDB, embedded or not.
+struct Backing {
+    kafka: Kafka,
+    dynamodb: String,
+    broker: Option<Broker>,
+    tables: Option<Tables>,
+}
+
+/// Signals that end the runtime.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// Runs until a signal, then drains.
+///
+/// # Errors
+/// One sentence that says why the runtime could not start.
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
+    let started = tokio::select! {
+        runtime = start(arguments) => Some(runtime?),
+        () = signals.next() => None,
+    };
+    let Some(runtime) = started else { return Ok(()) };
+    runtime.announce(arguments).await.map_err(|error| format!("standard output is closed: {error}"))?;
+    signals.next().await;
+    tracing::info!("ending: connections are closed, acknowledged messages are stored; a second signal ends at once");
+    tokio::select! {
+        () = runtime.end() => {}
+        () = signals.next() => tracing::warn!("ended at once"),
+    }
+    Ok(())
+}
+
+async fn start(arguments: &Arguments) -> Result<Runtime, String> {
+    let listener = listen(arguments.port).await?;
+    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    let binaries = binaries(arguments).await?;
+    let backing = Backing::start(arguments).await?;
+    let addresses = backing.addresses(port);
+    let signer = Signer::new();
+    let functions = functions(arguments, binaries, &backing, &addresses, &signer).await?;
+    let (faults, event_source) = (Arc::new(Faults::default()), EventSourceSlot::default());
+    let dev = Dev::new(signer.clone(), Arc::clone(&faults), Arc::clone(&event_source));
+    let settings = Settings {
+        idle_limit: Duration::from_millis(arguments.idle_timeout_ms),
+        connection_limit: Duration::from_millis(arguments.max_connection_ms),
+    };
+    let gateway = Gateway::start(listener, port, functions.clone(), (dev, faults), settings);
+    let source = read_topics(arguments, &backing, &functions).await?;
+    *event_source.write().await = Some(source);
+    Ok(Runtime { backing, functions, gateway, event_source, signer, addresses })
+}
+
+async fn listen(port: u16) -> Result<TcpListener, String> {
+    TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("port {port} is taken: end what listens there, or start with --port 0 for a free one")
+        }
+        _ => format!("port {port} cannot be listened on: {error}"),
+    })
+}
+
+async fn binaries(arguments: &Arguments) -> Result<Vec<Binary>, String> {
+    if arguments.invoke_url.is_some() {
+        return Ok(Vec::new());
+    }
+    let (no_build, directory) = (arguments.no_build, arguments.functions_dir.clone());
+    let find = move || match directory {
+        Some(directory) => lambda::found_in(&directory, &stack::names()),
+        None if no_build => lambda::found_beside(&stack::names()),
+        None => lambda::built(&stack::names()),
+    };
+    let found = tokio::task::spawn_blocking(find).await.map_err(|error| error.to_string())?;
+    found.map_err(|error| error.to_string())
+}
+
+async fn functions(
+    arguments: &Arguments,
+    binaries: Vec<Binary>,
+    backing: &Backing,
+    addresses: &Addresses,
+    signer: &Signer,
+) -> Result<Functions, String> {
+    let used =
+        stack::Addresses { management: &addresses.management, dynamodb: &backing.dynamodb, kafka: &backing.kafka };
+    let variables = stack::variables(arguments, &used, &provision::topics(), signer);
+    if let Some(url) = &arguments.invoke_url {
+        return Functions::remote(url);
+    }
+    let watchdog =
+        Watchdog::start().map_err(|error| format!("the watchdog of the functions did not start: {error}"))?;
+    let specs = stack::specs(arguments, binaries, variables);
+    Functions::start(specs, Some(watchdog)).await.map_err(|error| error.to_string())
+}
+
+async fn read_topics(arguments: &Arguments, backing: &Backing, functions: &Functions) -> Result<EventSource, String> {
+    let config = EventSourceConfig {
+        kafka: backing.kafka.clone(),
+        topics: event_source::SOURCES.map(String::from).to_vec(),
+        gate: backing.gate(),
+        batch_size: usize::from(arguments.batch_size),
+        window: Duration::from_millis(arguments.batching_window_ms),
+        pollers: stack::POLLERS,
+        partitions_in_payload: match arguments.split_partitions {
+            true => PartitionsInPayload::Split,
+            false => PartitionsInPayload::Merged,
+        },
+        responses: if arguments.no_partial_responses { Responses::Whole } else { Responses::Partial },
+    };
+    let functions = functions.clone();
+    let invoke = move |payload| {
+        let functions = functions.clone();
+        async move { functions.invoke("consumer", payload).await }
+    };
+    event_source::start(config, invoke).await.map_err(|error| error.to_string())
+}
+
+impl Backing {
+    async fn start(arguments: &Arguments) -> Result<Self, String> {
+        let topics = provision::topics();
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (kafka, broker) = match Kafka::from_environment(variable).map_err(|error| error.to_string())? {
+            Some(kafka) => {
+                provision::create_topics(&kafka, &topics).await.map_err(|error| error.to_string())?;
+                (kafka, None)
+            }
+            None => {
+                let broker = Broker::start(&topics).map_err(|error| error.to_string())?;
+                (Kafka::plaintext(broker.bootstrap_servers()), Some(broker))
+            }
+        };
+        let (dynamodb, tables) = match variable("AWS_ENDPOINT_URL_DYNAMODB") {
+            Some(endpoint) => (endpoint.trim_end_matches('/').to_owned(), None),
+            None => {
+                let tables = Tables::start(arguments.data.as_deref()).await.map_err(|error| error.to_string())?;
+                (tables.endpoint().to_owned(), Some(tables))
+            }
+        };
+        provision::create_tables(&dynamodb).await.map_err(|error| error.to_string())?;
+        Ok(Self { kafka, dynamodb, broker, tables })
+    }
+
+    fn gate(&self) -> Option<Gate> {
+        self.broker.as_ref().map(Broker::gate)
+    }
+
+    fn addresses(&self, port: u16) -> Addresses {
+        Addresses {
+            websocket: format!("ws://127.0.0.1:{port}/{STAGE}"),
+            http: format!("http://127.0.0.1:{port}"),
+            management: format!("http://127.0.0.1:{port}/{STAGE}"),
+            kafka: self.kafka.bootstrap_servers().to_owned(),
+            dynamodb: self.dynamodb.clone(),
+        }
+    }
+}
+
+impl Runtime {
+    async fn announce(&self, arguments: &Arguments) -> std::io::Result<()> {
+        if arguments.json {
+            announcement::print_json(&self.addresses)
+        } else {
+            announcement::print_banner(&self.addresses, &self.signer).await
+        }
+    }
+
+    /// Ends in the order that loses nothing: no more input, then its delivery, then those who deliver it.
+    async fn end(self) {
+        self.gateway.drain().await;
+        if let Some(event_source) = self.event_source.write().await.take() {
+            event_source.resume();
+            if !event_source.drained(LAG_LIMIT).await {
+                tracing::warn!("not everything on the topics was delivered in time");
+            }
+            let Counts { batches, records, failures, lost } = event_source.counts();
+            tracing::info!(batches, records, failures, lost, "the event source ends");
+            event_source.stop().await;
+        }
+        self.functions.stop().await;
+        if let Some(tables) = self.backing.tables {
+            tables.stop().await;
+        }
+        drop(self.backing.broker);
+    }
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The functions of the stack: their limits here, and the environment that each process gets.
+
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::{
+    cli::Arguments,
+    kafka::Kafka,
+    lambda::{Binary, FunctionSpec},
+    provision::Topic,
+    token::{AUDIENCE, ISSUER, Signer},
+};
+
+/// A function: name, seconds an invocation may take, most processes.
+type Limits = (&'static str, u64, usize);
+
+const FUNCTIONS: [Limits; 5] =
+    [("connect", 10, 4), ("message", 15, 8), ("disconnect", 10, 2), ("consumer", 60, 3), ("api", 15, 4)];
+
+/// Most concurrent invocations of the consumer for one topic, as its pool has processes.
+pub(crate) const POLLERS: usize = 3;
+
+/// The name of every function, which is the name of its package and its binary.
+pub(crate) fn names() -> [&'static str; 5] {
+    FUNCTIONS.map(|(name, ..)| name)
+}
+
+/// Where everything is that the functions use.
+pub(crate) struct Addresses<'a> {
+    /// The management API, with its stage.
+    pub(crate) management: &'a str,
+    /// The DynamoDB endpoint.
+    pub(crate) dynamodb: &'a str,
+    /// The Kafka cluster.
+    pub(crate) kafka: &'a Kafka,
+}
+
+/// The environment of every function's process, but for what its Runtime API adds.
+pub(crate) fn variables(
+    arguments: &Arguments,
+    addresses: &Addresses<'_>,
+    topics: &[Topic],
+    signer: &Signer,
+) -> Vec<(String, String)> {
+    let partitions: Vec<String> =
+        topics.iter().map(|topic| format!("{}:{}", topic.name, topic.local_partitions)).collect();
+    let cursor_key = STANDARD.encode(rand::random::<[u8; 32]>());
+    let fixed = [
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512".into()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".into()),
+        ("AWS_LAMBDA_LOG_LEVEL", arguments.log_level.name().into()),
+        ("AWS_REGION", "us-east-1".into()),
+        // Dummies: nothing here may ever reach a real account.
+        ("AWS_ACCESS_KEY_ID", "local".into()),
+        ("AWS_SECRET_ACCESS_KEY", "local".into()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", addresses.dynamodb.into()),
+        ("MANAGEMENT_ENDPOINT", addresses.management.into()),
+        ("CHAT_TABLE", "chat".into()),
+        ("CONNECTIONS_TABLE", "connections".into()),
+        ("KAFKA_BOOTSTRAP_SERVERS", addresses.kafka.bootstrap_servers().into()),
+        ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT".into()),
+        ("KAFKA_PARTITIONS", partitions.join(",")),
+        ("JWT_ALGORITHM", "HS256".into()),
+        ("JWT_KEY", signer.key()),
+        ("JWT_ISSUER", ISSUER.into()),
+        ("JWT_AUDIENCE", AUDIENCE.into()),
+        ("ALLOWED_ORIGINS", arguments.allow_origin.join(",")),
+        ("CURSOR_KEY", cursor_key),
+        ("PARTIAL_BATCH_RESPONSES", (!arguments.no_partial_responses).to_string()),
+    ];
+    let mut variables: Vec<(String, String)> =
+        fixed.into_iter().map(|(name, value): (&str, String)| (name.into(), value)).collect();
+    // Later ones win: a cluster that the environment names is reached as the environment says.
+    if env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_some() {
+        variables.extend(env::vars().filter(|(name, _)| name.starts_with("KAFKA_")));
+    }
+    variables
+}
+
+/// Every function with its binary and its limits.
+pub(crate) fn specs(
+    arguments: &Arguments,
+    binaries: Vec<Binary>,
+    variables: Vec<(String, String)>,
+) -> Vec<FunctionSpec> {
+    let variables = Arc::new(variables);
+    let spec = |(name, program): (&'static str, PathBuf)| {
+        let (_, timeout_s, maximum_count) = *FUNCTIONS.iter().find(|(known, ..)| *known == name)?;
+        Some(FunctionSpec {
+            name: name.into(),
+            program,
+            arguments: Vec::new(),
+            variables: Arc::clone(&variables),
+            timeout: Duration::from_secs(timeout_s),
+            maximum_count,
+            concurrency: usize::from(arguments.concurrency),
+            freeze: arguments.freeze,
+        })
+    };
+    binaries.into_iter().filter_map(spec).collect()
+}

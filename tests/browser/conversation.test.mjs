@@ -1,0 +1,234 @@
+// Two people on the page, in headless Chromium: a conversation in Korean, Arabic and emoji, a reload and a cut
+// connection in the middle, and every message once and in order in both windows.
+
+import assert from "node:assert/strict";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+import { startRuntime, waitFor } from "./runtime.mjs";
+
+const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+let runtime, browser, context, screenshots;
+const faults = [];
+const strangers = [];
+
+before(async () => {
+  runtime = await startRuntime();
+  browser = await chromium.launch({ executablePath: BROWSER, args: QUIET });
+  context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  context.on("page", (page) => {
+    page.on("pageerror", (error) => faults.push(String(error.stack ?? error)));
+    page.on("console", (message) => /Content Security Policy/.test(message.text()) && faults.push(message.text()));
+  });
+  context.on("request", (request) => new URL(request.url()).origin === runtime.url || request.url().startsWith("data:") || strangers.push(request.url()));
+  screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
+});
+after(async () => {
+  await browser?.close();
+  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
+});
+
+/** A window: what it shows, and a way to cut its line as a dead network would, or to swallow what it is sent. */
+class Window {
+  constructor(page) {
+    this.page = page;
+    this.cut = null;
+    this.swallow = () => false;
+    this.refuse = false;
+  }
+
+  static async open(page, path) {
+    const window = new Window(page);
+    await page.routeWebSocket(/\/local\?/, (client) => {
+      if (window.refuse) return client.close({ code: 1001 });
+      const server = client.connectToServer();
+      window.cut = () => Promise.all([client.close({ code: 1001 }), server.close()]);
+      server.onMessage((frame) => window.swallow(JSON.parse(frame)) || client.send(frame));
+    });
+    if (path) await page.goto(runtime.url + path);
+    await window.ready();
+    return window;
+  }
+
+  async ready() {
+    await this.page.waitForSelector("#state[data-state=open]");
+    await this.page.waitForSelector("#input:not([disabled])");
+  }
+
+  async say(text) {
+    await this.page.fill("#input", text);
+    await this.page.press("#input", "Enter");
+  }
+
+  /** Every message that has its place in the log: its seq, its sender's name and its text. */
+  messages() {
+    return this.page.$$eval("#messages li[data-state=committed]:not(.event)", (items) =>
+      items.map((item) => ({ seq: Number(item.dataset.seq), mine: item.classList.contains("mine"), text: item.querySelector(".text").textContent })),
+    );
+  }
+
+  async shows(text, times = 1) {
+    const shown = async () => (await this.messages()).filter((message) => message.text === text).length >= times;
+    await waitFor(shown, `${JSON.stringify(text)} to be shown`);
+  }
+}
+
+const texts = (messages) => messages.map((message) => message.text);
+
+test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 }, async (t) => {
+  const expected = [];
+  const alice = await Window.open(await context.newPage(), "/");
+  assert.equal(await alice.page.textContent("#user"), "alice", "the first window is alice's");
+
+  await t.test("a second window asks who comes", async () => {
+    const page = await context.newPage();
+    await page.goto(`${runtime.url}/`);
+    await page.waitForSelector("dialog[open]");
+    assert.match(await page.textContent("#taken"), /alice is already here/);
+    await page.screenshot({ path: join(screenshots, "who.png") });
+    await page.close();
+  });
+
+  const href = await alice.page.getAttribute("#other", "href");
+  assert.match(href, /^\?user=bob/);
+  const bob = await Window.open(await context.newPage(), `/${href}`);
+  assert.equal(await bob.page.textContent("#user"), "bob");
+
+  const exchange = async (speaker, listener, text) => {
+    expected.push(text);
+    await speaker.say(text);
+    await listener.shows(text);
+    await speaker.shows(text);
+  };
+  const agree = async () => {
+    for (const window of [alice, bob]) {
+      await waitFor(async () => (await window.messages()).length >= expected.length, "all messages to be shown");
+      assert.deepEqual(texts(await window.messages()), expected);
+    }
+    const seqs = (await alice.messages()).map((message) => message.seq);
+    assert.deepEqual(seqs, seqs.map((_, index) => seqs[0] + index), "no hole");
+    assert.deepEqual((await bob.messages()).map((message) => message.seq), seqs, "the same seqs in both windows");
+    for (const window of [alice, bob]) assert.equal(Number(await window.page.textContent("#seq")), seqs.at(-1));
+  };
+
+  await t.test("in Korean, Arabic and emoji", async () => {
+    await exchange(alice, bob, "안녕하세요, 밥! 오늘 마당에 꽃이 피었어요 🌸");
+    await exchange(bob, alice, "مرحبا يا أليس، كيف حالك اليوم؟");
+    await exchange(alice, bob, "👨‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🇰🇷");
+    await exchange(bob, alice, "שלום (3 + 4 = 7) و ‎hello‎ 한꺼번에");
+    await exchange(alice, bob, "두 줄로\n씁니다");
+    await agree();
+    const [, arabic] = await alice.page.$$("#messages li:not(.event) .text");
+    assert.equal(await arabic.evaluate((node) => getComputedStyle(node).direction), "rtl");
+  });
+
+  await t.test("what is written stays text", async () => {
+    await exchange(bob, alice, "<img src=x onerror=\"document.title='owned'\"> <script>alert(1)</script> &lt;b&gt; a < b && c");
+    assert.equal(await alice.page.$("#messages img"), null);
+    assert.doesNotMatch(await alice.page.title(), /owned/);
+    await agree();
+  });
+
+  await t.test("a reload resumes without a hole", async () => {
+    const reloading = bob.page.reload();
+    for (const text of ["새로고침 하는 동안 하나", "둘 ٢", "셋 3️⃣"]) {
+      expected.push(text);
+      await alice.say(text);
+    }
+    await reloading;
+    await bob.ready();
+    await exchange(bob, alice, "다시 왔어요 🙇");
+    await agree();
+  });
+
+  await t.test("a message in flight survives a reload, once", async () => {
+    const text = "보내자마자 새로고침 ⏳";
+    expected.push(text);
+    bob.swallow = (frame) => frame.type === "ack" || frame.type === "events";
+    await bob.say(text);
+    await alice.shows(text);
+    bob.swallow = () => false;
+    await bob.page.reload();
+    await bob.ready();
+    await bob.shows(text);
+    await exchange(bob, alice, "그대로 있네요");
+    await agree();
+  });
+
+  await t.test("a cut line catches up, and what was said meanwhile goes out", async () => {
+    bob.refuse = true;
+    await bob.cut();
+    await bob.page.waitForSelector("#state[data-state=waiting]");
+    for (const text of ["끊긴 동안 1", "끊긴 동안 2"]) await exchange(alice, alice, text);
+    await bob.say("오프라인에서 쓴 글 ✍️");
+    expected.push("오프라인에서 쓴 글 ✍️");
+    bob.refuse = false;
+    await alice.shows("오프라인에서 쓴 글 ✍️");
+    await agree();
+    const frames = await bob.page.$$eval("#frames li", (items) => items.map((item) => item.textContent));
+    assert.ok(frames.some((text) => /subscribe.*after.*"seq":\d+/.test(text)), "bob asked for what he missed");
+  });
+
+  await t.test("a swallowed frame is a hole, and the hole is filled", async () => {
+    let swallowed = 0;
+    bob.swallow = (frame) => frame.type === "events" && swallowed++ === 0;
+    expected.push("사라진 프레임");
+    await alice.say("사라진 프레임");
+    await alice.shows("사라진 프레임");
+    await exchange(alice, bob, "그다음 프레임");
+    bob.swallow = () => false;
+    assert.ok(swallowed > 1);
+    await agree();
+  });
+
+  await t.test("no token is shown, nobody else is asked, nothing went wrong", async () => {
+    const { token } = await (await fetch(`${runtime.url}/dev/token?sub=alice`)).json();
+    const shown = await alice.page.$eval("#frames", (frames) => frames.textContent);
+    assert.ok(!shown.includes(token.split(".")[0] + "."), "a token is shown");
+    assert.match(shown, /token=‹redacted›/);
+    assert.deepEqual(strangers, []);
+    assert.deepEqual(faults, []);
+  });
+
+  await t.test("history over HTTP agrees", async () => {
+    const { token } = await (await fetch(`${runtime.url}/dev/token?sub=alice`)).json();
+    const roomId = decodeURIComponent(new URL(alice.page.url()).hash.slice(1));
+    const answer = await fetch(`${runtime.url}/rooms/${roomId}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
+    const { messages } = await answer.json();
+    assert.deepEqual(texts(messages.map(({ content }) => ({ text: content }))).reverse(), expected);
+  });
+
+  await t.test("it can be looked at", async () => {
+    await alice.page.screenshot({ path: join(screenshots, "alice.png") });
+    await alice.page.click("#frames li:nth-child(2) summary");
+    await alice.page.screenshot({ path: join(screenshots, "alice-frame.png") });
+    await bob.page.emulateMedia({ colorScheme: "dark" });
+    await bob.page.screenshot({ path: join(screenshots, "bob-dark.png") });
+    await bob.page.setViewportSize({ width: 390, height: 780 });
+    await bob.page.screenshot({ path: join(screenshots, "bob-phone.png") });
+    t.diagnostic(`screenshots: ${screenshots}`);
+  });
+});
+
+test("a room of one's own making, and a third person", { timeout: 5 * 60_000 }, async () => {
+  const alice = await Window.open(await context.newPage(), "/?user=alice");
+  const carol = await Window.open(await context.newPage(), "/?user=carol");
+  await alice.page.click("nav summary");
+  await alice.page.fill("#room-title", "마당 모임");
+  await alice.page.fill("#room-people", "bob, carol");
+  await alice.page.click("#group button");
+  await waitFor(async () => (await alice.page.textContent("#room-name")) === "마당 모임", "the new room to open");
+  await carol.page.click("#rooms button:has-text('마당 모임')");
+  await alice.say("새 방에 오신 걸 환영해요 🎉");
+  await carol.shows("새 방에 오신 걸 환영해요 🎉");
+  await carol.say("شكرا!");
+  await alice.shows("شكرا!");
+  await alice.page.screenshot({ path: join(screenshots, "room.png") });
+  assert.deepEqual(texts(await alice.messages()), texts(await carol.messages()));
+  assert.deepEqual(faults, []);
+});

@@ -1,0 +1,51 @@
+// The local runtime as a newcomer meets it: `cargo run`, and what it prints.
+
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+/** The first start may build everything. */
+const START_MS = 15 * 60_000;
+const STOP_MS = 30_000;
+
+/**
+ * Starts a runtime on a free port. Resolves, once it has printed how to use it, to its address, all that it printed,
+ * and `stop`, which ends it the way Ctrl-C does.
+ */
+export async function startRuntime() {
+  const child = spawn("cargo", ["run", "--quiet", "--", "--port", "0"], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)));
+  let printed = "";
+  let told = "";
+  child.stderr.setEncoding("utf8").on("data", (text) => (told = (told + text).slice(-20_000)));
+  child.stdout.setEncoding("utf8").on("data", (text) => (printed += text));
+
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill("SIGINT");
+    const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
+    const outcome = await ended;
+    clearTimeout(late);
+    return outcome;
+  };
+  const ready = waitFor(() => /npx wscat/.test(printed) && /^ *\{"action":"send".*\}\n/m.test(printed), "the runtime to print how to use it", START_MS);
+  const early = ended.then((outcome) => Promise.reject(new Error(`the runtime ended with ${outcome} before it was ready:\n${told}`)));
+  try {
+    await Promise.race([ready, early]);
+  } catch (error) {
+    await stop();
+    throw Object.assign(error, { message: `${error.message}\n${printed}\n${told}` });
+  }
+  early.catch(() => {}); // From here on an end is `stop`'s doing, or a test's to notice.
+  return { url: printed.match(/http:\/\/(?:127\.0\.0\.1|localhost):\d+/)[0], printed, stop };
+}
+
+/** Waits until `condition` gives something true, and resolves to that. */
+export async function waitFor(condition, what, withinMs = 30_000) {
+  const deadline = Date.now() + withinMs;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > deadline) throw new Error(`waited ${withinMs / 1_000} s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
