@@ -34,7 +34,7 @@ function startWscat(line) {
     of,
     // wscat says nothing about being connected unless it stands in a terminal; whoever answers a ping is.
     async connected() {
-      await waitFor(() => { assert.equal(errors, ""); if (!of("pong").length) this.paste({ action: "ping" }); return of("pong").length; }, "a pong");
+      await waitFor(() => { assert.equal(errors, ""); if (!of("pong").length) this.paste({ action: "ping", id: "ping" }); return of("pong").length; }, "a pong");
     },
     stop: () => (child.stdin.end(), child.kill("SIGTERM"), ended),
   };

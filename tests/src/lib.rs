@@ -1,1 +1,27 @@
-//! e2e
+//! The harness of the end-to-end tests. It knows the system only from outside: WebSocket, HTTP, the Kafka protocol, and
+//! the environment.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`runtime`] | a running system: the shared one, or one of a test's own that may be harmed |
+//! | [`person`] | a user with a token: HTTP calls, rooms, connections |
+//! | [`client`] | one WebSocket connection, which checks what must always be true of what it hears |
+//! | [`http`] | HTTP calls and answers |
+//! | [`broker`] | records straight to and from the topics |
+//! | [`deadline`] | waiting for something, never longer than a bound |
+//!
+//! The tests of `end_to_end` share one runtime, so every test uses users and rooms of its own. With the JSON line of a
+//! running system in `MADANG_ENDPOINTS` they run on that one instead, whatever broker and tables it has.
+
+pub mod broker;
+pub mod client;
+pub mod deadline;
+pub mod http;
+pub mod person;
+mod process;
+pub mod runtime;
+mod workspace;
+
+pub use client::Client;
+pub use person::Person;
+pub use runtime::Runtime;

@@ -205,10 +205,16 @@ impl RoomBatch {
         if let Some(head) = &state.head {
             let started_at = *self.started_at.get_or_insert(head.last_seq);
             let delivered = head.delivered_seq;
-            let undelivered = self.remaining().iter().filter_map(|record| {
-                let accepted = state.dedupe.get(&DedupeKey::of(record))?.accepted.as_ref()?;
-                (accepted.id == record.id && accepted.seq > delivered).then_some(accepted.seq)
+            // Those that were decided before the head moved stay in the reckoning: they are not posted yet either.
+            let decided = self.outcomes.iter().filter_map(|outcome| match outcome {
+                Outcome::Again(seq) => Some(*seq),
+                Outcome::Committed(_) | Outcome::Duplicate(_) | Outcome::Refused(_) | Outcome::Impossible => None,
             });
+            let to_decide = self.remaining().iter().filter_map(|record| {
+                let accepted = state.dedupe.get(&DedupeKey::of(record))?.accepted.as_ref()?;
+                (accepted.id == record.id).then_some(accepted.seq)
+            });
+            let undelivered = decided.chain(to_decide).filter(|seq| *seq > delivered);
             let below_first = undelivered.min().map_or(started_at, Seq::previous);
             self.mark = delivered.max(started_at.min(below_first));
         }

@@ -79,7 +79,10 @@ impl Consumer {
                 RoomEnd::Failed(records) => records.iter().for_each(|record| note(&mut failed, record)),
             }
         }
-        self.bury(letters, &mut failed).await;
+        // Without partial responses a failure brings every record again: what is buried now would be buried each time.
+        if failed.is_empty() || self.partial_batch_responses {
+            self.bury(letters, &mut failed).await;
+        }
         if !failed.is_empty() {
             self.mark_delivered(delivered).await;
         }
@@ -141,8 +144,10 @@ impl Consumer {
                     Err(StoreError::Condition(_)) => return Ok(false),
                     Err(StoreError::Invalid(cause)) => {
                         tracing::error!(cause, room_id = %room, "the table refuses a transaction as invalid");
+                        // Nothing was written, so what was loaded still holds; it is no race either, or a batch of
+                        // many such records would never come to its end.
                         batch.invalid();
-                        return Ok(false);
+                        continue;
                     }
                     Err(error) => return Err(error),
                 }

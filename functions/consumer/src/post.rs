@@ -21,6 +21,8 @@ const POSTS_AT_ONCE: usize = 64;
 const ATTEMPTS_MAX: u32 = 3;
 /// How long one connection may take for all of a batch's frames.
 const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
+/// How long a connection may take that was too slow before: it must not hold up its room batch after batch.
+const LAGGED_BUDGET: Duration = Duration::from_millis(300);
 
 /// What one connection gets of one room.
 #[derive(Debug, Default)]
@@ -75,7 +77,8 @@ impl<'a> PostOffice<'a> {
         let lane = self.lane(&connection);
         let _turn = lane.lock().await;
         let frames = self.post_frames(&connection, &parcel.frames);
-        let outcome = tokio::time::timeout(CONNECTION_BUDGET, frames).await.unwrap_or(Err(PostError::Slow));
+        let budget = if parcel.resync.is_some() { LAGGED_BUDGET } else { CONNECTION_BUDGET };
+        let outcome = tokio::time::timeout(budget, frames).await.unwrap_or(Err(PostError::Slow));
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
             // Without a subscription it may still be inside its own `$connect`, where the gateway answers the same.

@@ -12,6 +12,7 @@ mod token;
 use std::error::Error;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 /// Madang's command line for operators.
@@ -59,7 +60,11 @@ fn explain(error: &clap::Error) -> ExitCode {
         println!("{}", text.trim_end());
         return ExitCode::SUCCESS;
     }
-    eprintln!("admin: {} (--help names the arguments)", sentence(&text));
+    let sentence = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "name a command: token, load or measure".to_owned(),
+        _ => sentence(&text),
+    };
+    eprintln!("admin: {sentence} (--help names the arguments)");
     ExitCode::from(2)
 }
 

@@ -64,6 +64,7 @@ fn main() -> ExitCode {
 fn log(level: LogLevel) {
     let own = if level == LogLevel::Warn { LogLevel::Info } else { level };
     let libraries = if level == LogLevel::Error { level } else { LogLevel::Warn };
-    let filter = EnvFilter::new(format!("{},local={}", libraries.name(), own.name()));
+    // The table server warns of every conditional write that fails, which is the commit's everyday life.
+    let filter = EnvFilter::new(format!("{},dynoxide=error,local={}", libraries.name(), own.name()));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
 }

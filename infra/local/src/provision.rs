@@ -186,7 +186,8 @@ fn await_topic(admin: &AdminClient<DefaultClientContext>, topic: &Topic) -> Resu
     Err(ProvisionError::NotReady(format!("topic {}", topic.name)))
 }
 
-fn dynamodb(endpoint_url: &str) -> Client {
+/// A client with dummy credentials.
+pub(crate) fn dynamodb(endpoint_url: &str) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -279,4 +280,50 @@ async fn expire_items(client: &Client, name: &str, attribute: &str) -> Result<()
 
 fn refused(table: &str, error: &(impl std::error::Error + 'static)) -> ProvisionError {
     ProvisionError::Table { table: table.into(), reason: DisplayErrorContext(error).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::Tables;
+
+    #[test]
+    fn the_declared_topics_keep_segments_no_longer_than_records() {
+        let topics = topics();
+        assert_eq!(topics.len(), 4);
+        for topic in topics {
+            assert!(topic.local_partitions > 0, "{topic:?}");
+            assert_eq!(topic.segment_ms, topic.retention_ms.min(86_400_000), "{topic:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tables_are_made_once_with_keys_indexes_and_expiry() {
+        let tables = Tables::start(None).await.unwrap();
+        for _ in 0..2 {
+            create_tables(tables.endpoint()).await.unwrap();
+        }
+        let client = dynamodb(tables.endpoint());
+        for (name, index) in [("chat", "GSI1"), ("connections", "GSI2")] {
+            let table = client.describe_table().table_name(name).send().await.unwrap().table.unwrap();
+            let keys = |schema: &[KeySchemaElement]| -> Vec<String> {
+                schema.iter().map(|key| key.attribute_name().to_owned()).collect()
+            };
+            assert_eq!(keys(table.key_schema()), ["PK", "SK"]);
+            let [found] = table.global_secondary_indexes() else { panic!("{table:?}") };
+            assert_eq!(found.index_name(), Some(index));
+            assert_eq!(keys(found.key_schema()), [format!("{index}PK"), format!("{index}SK")]);
+            let expiry = client.describe_time_to_live().table_name(name).send().await.unwrap();
+            let expiry = expiry.time_to_live_description.unwrap();
+            assert_eq!(expiry.time_to_live_status, Some(TimeToLiveStatus::Enabled));
+            assert_eq!(expiry.attribute_name.as_deref(), Some("ttl"));
+        }
+        tables.stop().await;
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_nobody_serves_is_an_error_that_names_the_table() {
+        let error = create_tables("http://127.0.0.1:1").await.unwrap_err();
+        assert!(matches!(error, ProvisionError::Table { table, .. } if table == "chat"));
+    }
 }

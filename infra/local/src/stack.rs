@@ -5,9 +5,9 @@ use std::{env, path::PathBuf, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    cli::Arguments,
+    cli::{Arguments, LogLevel},
     kafka::Kafka,
-    lambda::{Binary, FunctionSpec},
+    lambda::{Binary, FunctionSpec, Output},
     provision::Topic,
     token::{AUDIENCE, ISSUER, Signer},
 };
@@ -17,6 +17,9 @@ type Limits = (&'static str, u64, usize);
 
 const FUNCTIONS: [Limits; 5] =
     [("connect", 10, 4), ("message", 15, 8), ("disconnect", 10, 2), ("consumer", 60, 3), ("api", 15, 4)];
+
+/// How long a process may take until its first `next`. Source: Lambda's init phase.
+const INIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Most concurrent invocations of the consumer for one topic, as its pool has processes.
 pub(crate) const POLLERS: usize = 3;
@@ -86,6 +89,9 @@ pub(crate) fn specs(
     variables: Vec<(String, String)>,
 ) -> Vec<FunctionSpec> {
     let variables = Arc::new(variables);
+    // A line of metrics for every invocation is for scripts; people want to see their chat.
+    let talkative = arguments.json || !matches!(arguments.log_level, LogLevel::Error | LogLevel::Warn);
+    let output = if talkative { Output::Shown } else { Output::Dropped };
     let spec = |(name, program): (&'static str, PathBuf)| {
         let (_, timeout_s, maximum_count) = *FUNCTIONS.iter().find(|(known, ..)| *known == name)?;
         Some(FunctionSpec {
@@ -93,10 +99,12 @@ pub(crate) fn specs(
             program,
             arguments: Vec::new(),
             variables: Arc::clone(&variables),
+            init_limit: INIT_LIMIT,
             timeout: Duration::from_secs(timeout_s),
             maximum_count,
             concurrency: usize::from(arguments.concurrency),
             freeze: arguments.freeze,
+            output,
         })
     };
     binaries.into_iter().filter_map(spec).collect()

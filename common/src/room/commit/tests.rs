@@ -13,13 +13,8 @@ use proptest::prelude::*;
 use scenario::{Scenario, scenario};
 use world::World;
 
-/// Scenarios for each of proptest's cases: 10,240 with its default of 256; `PROPTEST_CASES` scales them.
-const SCENARIOS_PER_CASE: u32 = 40;
-
-fn config() -> ProptestConfig {
-    let config = ProptestConfig::default();
-    ProptestConfig { cases: config.cases.saturating_mul(SCENARIOS_PER_CASE), failure_persistence: None, ..config }
-}
+/// How many scenarios are played, unless `PROPTEST_CASES` is set.
+const SCENARIOS: u32 = 10_000;
 
 fn play(scenario: &Scenario) {
     let mut world = World::new(scenario);
@@ -44,7 +39,7 @@ fn play(scenario: &Scenario) {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(SCENARIOS) })]
 
     #[test]
     fn no_fault_loses_doubles_or_reorders(scenario in scenario()) {

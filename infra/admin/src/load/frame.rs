@@ -40,6 +40,9 @@ pub(crate) fn subscribe(room_id: &str) -> String {
     json!({"action": "subscribe", "id": "subscribe", "roomId": room_id}).to_string()
 }
 
+/// The fault of a connection that ended, which no frame tells.
+pub(crate) const CONNECTION_CLOSED: &str = "connection_closed";
+
 /// What a server frame says, as far as load cares.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::frame::{self, Heard};
+use super::frame::{self, CONNECTION_CLOSED, Heard};
 use crate::runtime::RuntimeUrl;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -108,10 +108,10 @@ async fn listen(mut stream: SplitStream<Socket>, seat: Seat) {
     loop {
         let heard = match stream.next().await {
             Some(Ok(Message::Text(text))) => frame::read(&text, &session),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Heard::Fault("connection_closed".to_owned(), None),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Heard::Fault(CONNECTION_CLOSED.to_owned(), None),
             Some(Ok(_)) => continue,
         };
-        let ended = matches!(&heard, Heard::Fault(code, _) if code == "connection_closed");
+        let ended = matches!(&heard, Heard::Fault(code, _) if code == CONNECTION_CLOSED);
         let observation = Observation { user, at: Instant::now(), heard };
         if observations.send(observation).is_err() || ended {
             return;

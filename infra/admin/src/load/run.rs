@@ -108,7 +108,7 @@ impl Crowd {
                 }
                 _ = check.tick() => {
                     let drained = sending.is_finished() && tally.unanswered() == 0 && tally.missing() == 0;
-                    if drained || Instant::now() > deadline {
+                    if drained || tally.closed() >= self.members.len() as u64 || Instant::now() > deadline {
                         break;
                     }
                 }

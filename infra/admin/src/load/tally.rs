@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::frame::{Heard, MessageTag};
+use super::frame::{CONNECTION_CLOSED, Heard, MessageTag};
 use super::histogram::Histogram;
 use super::log::{Arrival, ReceivedLog};
 use super::member::Observation;
@@ -190,9 +190,19 @@ impl Tally {
         self.messages.iter().filter(|message| message.answer == Answer::Ack).count() as u64
     }
 
+    /// Connections that ended.
+    pub(crate) fn closed(&self) -> u64 {
+        self.faults.get(CONNECTION_CLOSED).copied().unwrap_or_default()
+    }
+
     /// When the measured part began.
     pub(crate) fn measured_from(&self) -> Instant {
         self.schedule.due(self.schedule.warmup)
+    }
+
+    /// How long it lasted by the schedule.
+    pub(crate) fn measured_for(&self) -> Duration {
+        self.schedule.due(self.schedule.total).saturating_duration_since(self.measured_from())
     }
 }
 

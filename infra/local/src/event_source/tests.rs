@@ -33,6 +33,8 @@ struct Cluster {
 /// A record as a function sees it: partition, offset, value.
 type Seen = (i64, i64, Option<String>);
 
+type Answer = dyn Fn(&Value) -> Result<Bytes, InvokeError> + Send + Sync;
+
 /// Keeps every event; what it answers is up to each test.
 struct Function {
     events: Mutex<Vec<Value>>,
@@ -40,7 +42,7 @@ struct Function {
     most_running: AtomicUsize,
     overlapped: AtomicBool,
     partitions_running: Mutex<BTreeSet<String>>,
-    answer: Box<dyn Fn(&Value) -> Result<Bytes, InvokeError> + Send + Sync>,
+    answer: Box<Answer>,
     duration: Duration,
 }
 
@@ -592,30 +594,4 @@ async fn a_repeated_batch_may_write_records_although_they_are_refused() {
     assert!(source.drained(PATIENCE).await);
     assert!(source.counts().failures >= 1);
     source.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zz_probe() {
-    let cluster = Cluster::start(3);
-    let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
-    let source = start(cluster.config(), move |_| { let tx = tx.clone(); async move { tx.send(std::time::Instant::now()).unwrap(); Ok(Bytes::new()) } }).await.unwrap();
-    let mut l = Vec::new(); let mut p = Vec::new();
-    for i in 0..300 {
-        tokio::time::sleep(Duration::from_millis(7 + i % 5)).await;
-        let t = std::time::Instant::now();
-        cluster.send((i % 3) as i32, "x").await.unwrap();
-        p.push(t.elapsed());
-        l.push(rx.recv().await.unwrap() - t);
-    }
-    l.sort(); p.sort();
-    eprintln!("latency p50 {:?} p99 {:?}; produce p50 {:?} p99 {:?}", l[150], l[297], p[150], p[297]);
-    let cpu = || { let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect(); f[11].parse::<u64>().unwrap() + f[12].parse::<u64>().unwrap() };
-    let a = cpu(); tokio::time::sleep(Duration::from_secs(3)).await; eprintln!("idle cpu of 1 topic: {} ticks in 3 s", cpu() - a);
-    let t = std::time::Instant::now();
-    for _ in 0..20 { cluster.send_all(0, 0..500).await; }
-    eprintln!("10000 sent {:?}", t.elapsed());
-    assert!(source.drained(PATIENCE).await);
-    eprintln!("10000 drained {:?} {:?}", t.elapsed(), source.counts());
-    let t = std::time::Instant::now(); source.stop().await; eprintln!("stop {:?}", t.elapsed());
-    let t = std::time::Instant::now(); drop(cluster); eprintln!("cluster drop {:?}", t.elapsed());
 }

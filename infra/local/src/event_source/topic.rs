@@ -51,6 +51,9 @@ impl Topic {
         name: &str,
         counters: Arc<Counters>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Rewind>), EventSourceError> {
+        // The embedded broker holds an empty fetch for the whole wait, whatever arrives meanwhile (4 ms: seen 3.7 ms
+        // from produce to invoke at the median, 5 % of a core when idle); others answer at the first record.
+        let fetch_wait_ms = if config.gate.is_some() { "4" } else { "10" };
         let mut client = config.kafka.client();
         client
             .set("group.id", format!("madang-{name}"))
@@ -59,7 +62,7 @@ impl Topic {
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false")
             .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "4")
+            .set("fetch.wait.max.ms", fetch_wait_ms)
             .set("fetch.error.backoff.ms", "10")
             .set("fetch.queue.backoff.ms", "10")
             .set("reconnect.backoff.max.ms", "1000");

@@ -102,11 +102,7 @@ impl ProxyResponse {
 
     fn header_pairs(&self) -> impl Iterator<Item = (String, String)> {
         let single = self.headers.iter().flatten().map(|(name, value)| (name, vec![value]));
-        let of_list = |value| match value {
-            &Value::Array(ref values) => values.iter().collect(),
-            value => vec![value],
-        };
-        let multi = self.multi_value_headers.iter().flatten().map(move |(name, value)| (name, of_list(value)));
+        let multi = self.multi_value_headers.iter().flatten().map(move |(name, value)| (name, listed(value)));
         // A name that stands in both maps counts as the list has it.
         let in_both =
             |name: &str| self.multi_value_headers.iter().flatten().any(|(listed, _)| listed.eq_ignore_ascii_case(name));
@@ -114,6 +110,13 @@ impl ProxyResponse {
             .filter(move |(name, _)| !in_both(name))
             .chain(multi)
             .flat_map(|(name, values)| values.into_iter().filter_map(move |value| Some((name.clone(), plain(value)?))))
+    }
+}
+
+fn listed(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(values) => values.iter().collect(),
+        value => vec![value],
     }
 }
 

@@ -164,8 +164,9 @@ impl Environment {
         self.lock().remove(request_id).map(|running| running.answer)
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.lock().is_empty()
+    /// How many invocations the process holds.
+    pub(super) fn running_count(&self) -> usize {
+        self.lock().len()
     }
 
     /// Stops the process until the next invocation, as the platform does.

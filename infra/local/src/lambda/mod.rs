@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 
 pub(crate) use binaries::{Binary, built, found_beside, found_in};
-pub(crate) use pool::FunctionSpec;
+pub(crate) use pool::{FunctionSpec, Output};
 pub(crate) use watchdog::{ARGUMENT as WATCHDOG_ARGUMENT, Watchdog, run as run_watchdog};
 
 use pool::Pool;
@@ -61,7 +61,7 @@ pub(crate) struct Functions {
 #[derive(Clone)]
 enum Source {
     Processes(Arc<BTreeMap<String, Pool>>),
-    Remote(Remote),
+    Remote(Arc<Remote>),
 }
 
 /// One running environment, as `GET /dev/functions` shows it.
@@ -94,7 +94,7 @@ impl Functions {
     /// # Errors
     /// The text is not an `http://` URL.
     pub(crate) fn remote(url: &str) -> Result<Self, String> {
-        Ok(Self { source: Source::Remote(Remote::new(url)?) })
+        Ok(Self { source: Source::Remote(Arc::new(Remote::new(url)?)) })
     }
 
     /// Invokes a function by name (`connect`, `message`, …) and waits for its answer.

@@ -39,6 +39,8 @@ pub(crate) struct FunctionSpec {
     pub(crate) arguments: Vec<OsString>,
     /// Its whole environment, but for what the Runtime API adds.
     pub(crate) variables: Arc<Vec<(String, String)>>,
+    /// How long a process may take until its first `next`.
+    pub(crate) init_limit: Duration,
     /// How long an invocation may take.
     pub(crate) timeout: Duration,
     /// How many processes at most.
@@ -47,6 +49,18 @@ pub(crate) struct FunctionSpec {
     pub(crate) concurrency: usize,
     /// Whether the process stands still between invocations.
     pub(crate) freeze: bool,
+    /// What becomes of the process's standard output.
+    pub(crate) output: Output,
+}
+
+/// What becomes of a function's standard output, which carries its metrics; its log is on standard error and is always
+/// shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// It goes to standard error.
+    Shown,
+    /// It is read and dropped.
+    Dropped,
 }
 
 /// The environments of one function.
@@ -168,7 +182,8 @@ impl Pool {
             // Dropping an answer's sender answers `Unavailable`.
             state.waiting.clear();
         }
-        let all_idle = self.until(|state| state.environments.values().all(|environment| environment.is_idle()));
+        let all_idle =
+            self.until(|state| state.environments.values().all(|environment| environment.running_count() == 0));
         if tokio::time::timeout(self.shared.spec.timeout, all_idle).await.is_err() {
             tracing::warn!(function = self.shared.spec.name, "an invocation did not end in time; its process is ended");
         }
@@ -180,7 +195,7 @@ impl Pool {
 
     #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
-        self.lock().environments.values().any(|environment| !environment.is_idle())
+        self.lock().environments.values().any(|environment| environment.running_count() > 0)
     }
 
     /// Wakes those who wait for a change: an environment is ready, idle or gone.
@@ -253,15 +268,21 @@ impl Pool {
         Ok(())
     }
 
-    /// Starts as many environments as the waiting invocations need and the maximum allows, at least one.
+    /// Starts as many environments as the waiting invocations need and the maximum allows, at least one. Processes that
+    /// start, or that answered and will ask for the next invocation in a moment, are counted on.
     fn fill(&self, state: &mut State) {
         while !state.closing && !state.resting && state.environments.len() < self.shared.spec.maximum_count {
-            let starting = state.environments.values().filter(|environment| !environment.is_ready()).count();
-            if !state.environments.is_empty() && state.waiting.len() <= starting * self.shared.spec.concurrency {
+            if !state.environments.is_empty() && state.waiting.len() <= self.soon_idle_count(state) {
                 return;
             }
             self.add(state);
         }
+    }
+
+    fn soon_idle_count(&self, state: &State) -> usize {
+        let held: usize = state.environments.values().map(|environment| environment.running_count()).sum();
+        let idle = state.idle.iter().filter(|idle| !idle.next.is_closed()).count();
+        (state.environments.len() * self.shared.spec.concurrency).saturating_sub(held + idle)
     }
 
     fn add(&self, state: &mut State) {

@@ -22,12 +22,10 @@ use tokio::{
 
 use super::{
     environment::{Environment, Order},
-    pool::{FunctionSpec, Pool},
+    pool::{FunctionSpec, Output, Pool},
     runtime_api,
 };
 
-/// How long a process may take until its first `next`. Source: Lambda's init phase.
-const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a process may take from SIGTERM to its end. Source: Lambda's shutdown phase.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -48,7 +46,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(status) => write!(formatter, "{status}"),
-            Self::InitTimedOut => write!(formatter, "no request for an invocation within {} s", INIT_LIMIT.as_secs()),
+            Self::InitTimedOut => formatter.write_str("no request for an invocation within the init limit"),
             Self::Ended => formatter.write_str("ended by the runtime"),
             Self::NotStarted(error) => write!(formatter, "{error}"),
         }
@@ -67,10 +65,11 @@ async fn live(pool: &Pool, environment: &Arc<Environment>) -> io::Result<Ending>
     let pid = child.id();
     environment.set_pid(pid);
     let watched = pid.zip(pool.watchdog()).map(|(pid, watchdog)| watchdog.watch(pid));
-    forward(&pool.spec().name, child.stdout.take());
-    forward(&pool.spec().name, child.stderr.take());
+    let FunctionSpec { name, output, .. } = pool.spec();
+    forward(name, child.stdout.take(), *output);
+    forward(name, child.stderr.take(), Output::Shown);
     let server = tokio::spawn(runtime_api::serve(listener, pool.clone(), Arc::clone(environment)));
-    let ending = attend(&mut child, environment).await;
+    let ending = attend(&mut child, environment, pool.spec().init_limit).await;
     environment.set_pid(None);
     server.abort();
     drop(watched);
@@ -78,10 +77,10 @@ async fn live(pool: &Pool, environment: &Arc<Environment>) -> io::Result<Ending>
 }
 
 /// Waits for the process's end, or brings it about.
-async fn attend(child: &mut Child, environment: &Environment) -> io::Result<Ending> {
+async fn attend(child: &mut Child, environment: &Environment, init_limit: Duration) -> io::Result<Ending> {
     let mut orders = environment.orders();
-    let init_limit = sleep(INIT_LIMIT);
-    tokio::pin!(init_limit);
+    let initialised = sleep(init_limit);
+    tokio::pin!(initialised);
     loop {
         let order = *orders.borrow_and_update();
         match order {
@@ -98,7 +97,11 @@ async fn attend(child: &mut Child, environment: &Environment) -> io::Result<Endi
         }
         tokio::select! {
             status = child.wait() => return status.map(Ending::Exited),
-            () = &mut init_limit, if !environment.is_ready() => return end(child, Ending::InitTimedOut).await,
+            () = &mut initialised, if !initialised.is_elapsed() => {
+                if !environment.is_ready() {
+                    return end(child, Ending::InitTimedOut).await;
+                }
+            }
             _ = orders.changed() => {}
         }
     }
@@ -128,19 +131,21 @@ fn command(spec: &FunctionSpec, runtime_api: &str) -> Command {
     command
 }
 
-/// Copies a process's lines to standard error until it ends.
-fn forward(function: &str, output: Option<impl AsyncRead + Send + Unpin + 'static>) {
-    let Some(output) = output else { return };
+/// Copies a process's lines to standard error until it ends, or only reads them.
+fn forward(function: &str, pipe: Option<impl AsyncRead + Send + Unpin + 'static>, output: Output) {
+    let Some(pipe) = pipe else { return };
     let prefix = format!("[{function}] ");
     tokio::spawn(async move {
-        let mut lines = BufReader::new(output);
+        let mut lines = BufReader::new(pipe);
         let mut line = prefix.clone().into_bytes();
         // The pipe is read to its end even when nobody reads our standard error: a full pipe would stop the function.
         while lines.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
             if !line.ends_with(b"\n") {
                 line.push(b'\n');
             }
-            drop(io::stderr().write_all(&line));
+            if output == Output::Shown {
+                drop(io::stderr().write_all(&line));
+            }
             line.truncate(prefix.len());
         }
     });

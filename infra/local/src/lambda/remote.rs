@@ -15,7 +15,6 @@ use serde::Deserialize;
 use super::InvokeError;
 
 /// A server of functions.
-#[derive(Clone)]
 pub(super) struct Remote {
     url: String,
     client: Client<HttpConnector, Full<Bytes>>,

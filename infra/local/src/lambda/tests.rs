@@ -60,10 +60,12 @@ fn spec() -> FunctionSpec {
         program: std::env::current_exe().unwrap(),
         arguments: ["lambda::tests::function_process", "--exact", "--nocapture"].map(Into::into).into(),
         variables: Arc::new(variables.map(|(name, value)| (name.into(), value.into())).into()),
+        init_limit: PATIENCE,
         timeout: Duration::from_secs(30),
         maximum_count: 2,
         concurrency: 1,
         freeze: false,
+        output: Output::Dropped,
     }
 }
 
@@ -212,8 +214,12 @@ async fn an_abandoned_invocation_is_not_handed_over() {
     let path = directory.path().join("go");
     let (first, event) = (functions.clone(), json!({ "do": "wait_for", "path": path }));
     let first = tokio::spawn(async move { invoke(&first, event).await });
-    let dying = invoke(&functions, json!({ "do": "die" }));
-    assert!(timeout(Duration::from_millis(50), dying).await.is_err());
+    until(|| process_holds(&functions)).await;
+    {
+        let dying = invoke(&functions, json!({ "do": "die" }));
+        tokio::pin!(dying);
+        assert!(futures_util::poll!(dying).is_pending());
+    }
     std::fs::write(&path, "").unwrap();
     let pid = first.await.unwrap().unwrap()["pid"].clone();
     assert_eq!(invoke(&functions, json!({})).await.unwrap()["pid"], pid);
@@ -243,6 +249,21 @@ async fn a_function_that_cannot_start_is_named() {
     assert!(error.to_string().contains("echo"), "{error}");
     let missing = FunctionSpec { program: "/nowhere/at/all".into(), ..spec() };
     assert!(Functions::start(vec![missing], None).await.is_err());
+}
+
+#[tokio::test]
+async fn the_init_limit_ends_a_process_that_asks_for_nothing_and_no_other() {
+    let (program, arguments) = ("/bin/sleep".into(), vec!["60".into()]);
+    let silent = FunctionSpec { program, arguments, init_limit: Duration::from_millis(200), ..spec() };
+    assert!(Functions::start(vec![silent], None).await.is_err());
+    let init_limit = Duration::from_secs(2);
+    let started = Instant::now();
+    let functions = start(FunctionSpec { init_limit, ..spec() }).await;
+    let pid = functions.running()[0].pid;
+    while started.elapsed() < init_limit + Duration::from_millis(200) {
+        assert_eq!(invoke(&functions, json!({})).await.unwrap()["pid"], pid);
+    }
+    functions.stop().await;
 }
 
 #[tokio::test]

@@ -1,0 +1,330 @@
+//! Who may come in, as whom, and for how long.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tests::client::{Closed, send};
+use tests::deadline::eventually;
+use tests::runtime::unique;
+use tests::{Person, Runtime};
+
+#[tokio::test]
+async fn a_token_comes_in_by_three_doors() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let header = ("authorization", format!("Bearer {}", alice.token));
+    let lower = ("authorization", format!("bearer {}", alice.token));
+    let offer = ("sec-websocket-protocol", format!("chat.v1.json, bearer.{}", alice.token));
+    let offers_of_bob = ("sec-websocket-protocol", format!("bearer.{}, chat.v1.json", bob.token));
+    let (query, query_of_bob) = (format!("?token={}", alice.token), format!("?token={}", bob.token));
+    // Where there are several, the header is first and the query last.
+    type Door<'a> = (&'a str, Vec<&'a (&'a str, String)>, &'a [&'a str]);
+    let doors: [Door<'_>; 6] = [
+        ("", vec![&header], &[]),
+        ("", vec![&lower], &[]),
+        ("", vec![&offer], &["chat.v1.json"]),
+        (&query, vec![], &[]),
+        (&query_of_bob, vec![&header, &offers_of_bob], &["chat.v1.json"]),
+        (&query_of_bob, vec![&offer], &["chat.v1.json"]),
+    ];
+    for (number, (query, headers, echoed)) in doors.into_iter().enumerate() {
+        let headers: Vec<(&str, &str)> = headers.into_iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut client = alice.open(query, &headers).await.unwrap_or_else(|refused| panic!("{number}: {refused:?}"));
+        assert_eq!(client.subprotocols, echoed, "exactly one, and never a token");
+        let id = format!("door-{number}");
+        client.send(&room, &id, "it is me").await;
+        assert_eq!(client.message(&room, &id).await["sender"], json!(alice.id));
+    }
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+/// Tokens that claim to be good, made without the key.
+fn forgeries(good: &str) -> Vec<String> {
+    let parts: Vec<&str> = good.split('.').collect();
+    let (header, payload, signature) = (parts[0], parts[1], parts[2]);
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    let mut forged: Vec<String> = ["none", "None", "nOnE", "NONE"]
+        .into_iter()
+        .flat_map(|algorithm| {
+            let header = part(&json!({"alg": algorithm, "typ": "JWT"}));
+            [format!("{header}.{payload}."), format!("{header}.{payload}.{signature}")]
+        })
+        .collect();
+    let sign =
+        |header: &Header, key: &[u8]| jsonwebtoken::encode(header, &claims, &EncodingKey::from_secret(key)).unwrap();
+    forged.push(sign(&Header::default(), b""));
+    forged.push(sign(&Header::default(), b"another key, of which nobody knows"));
+    forged.push(sign(&Header::new(Algorithm::HS512), b"another key, of which nobody knows"));
+    for kid in ["../../../dev/null", "' OR '1'='1", "a\nb"] {
+        forged.push(sign(&Header { kid: Some(kid.to_owned()), ..Header::default() }, b""));
+    }
+    for header in [
+        json!({"alg": "HS256", "jku": "http://127.0.0.1:1/keys"}),
+        json!({"alg": "HS256", "kid": 5}),
+        json!({"alg": "HS256",
+        "jwk": {"kty": "oct", "k": "AAAA"}}),
+        json!({"alg": "RS256"}),
+        json!({}),
+        json!(null),
+    ] {
+        forged.push(format!("{}.{payload}.{signature}", part(&header)));
+    }
+    let mut cut = good.to_owned();
+    cut.pop();
+    let mut other_claims = claims.clone();
+    other_claims["sub"] = json!("somebody else");
+    forged.extend([
+        cut,
+        format!("{header}.{payload}."),
+        format!("{header}.{payload}"),
+        format!("{header}.{}.{signature}", part(&other_claims)),
+        format!("{header}.{payload}.{signature}.{signature}"),
+        format!("{good}A"),
+        "x".to_owned(),
+        "..".to_owned(),
+        format!("{header}.{payload}.{}", "A".repeat(6_000)),
+    ]);
+    forged
+}
+
+/// Unsigned tokens, or tokens that name their own algorithm or key, were accepted elsewhere: case 31; OWASP/wstg PR #1275,
+/// Keats/jsonwebtoken #51 (case 33).
+#[tokio::test]
+async fn forged_tokens_open_nothing() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut pending = alice.open("", &[]).await.unwrap();
+    let mut answers = HashSet::new();
+    for forged in forgeries(&alice.token) {
+        let bearer = format!("Bearer {forged}");
+        let offer = format!("chat.v1.json, bearer.{forged}");
+        for headers in [[("authorization", bearer.as_str())], [("sec-websocket-protocol", offer.as_str())]] {
+            let refused = alice.open("", &headers).await.err().unwrap_or_else(|| panic!("opened by {forged}"));
+            assert_eq!(refused.status, 401, "{forged}");
+            answers.insert(refused.body);
+        }
+        let refused = alice.open(&format!("?token={forged}"), &[]).await.err();
+        assert_eq!(refused.map(|refused| refused.status), Some(401), "{forged}");
+        madang.with_token(&alice.id, &forged).http.get("/rooms").await.refused(401, "token_invalid");
+        let error = pending.request(json!({"action": "auth", "token": forged})).await;
+        assert_eq!(error["code"], "token_invalid", "{forged}");
+    }
+    assert_eq!(answers.len(), 1, "every forgery gets the same answer: {answers:?}");
+    for header in ["Basic YTpi", "Bearer", "Bearer ", &alice.token, &format!("Token {}", alice.token)] {
+        let refused = alice.open("", &[("authorization", header)]).await.err();
+        assert_eq!(refused.map(|refused| refused.status), Some(401), "{header}");
+        madang.http().call("GET", "/rooms", &[("authorization", header)], "").await.refused(401, "token_invalid");
+    }
+    madang.http().get("/rooms").await.refused(401, "token_missing");
+    // Nothing of all that is a session.
+    let members = bob.http.get(&format!("/rooms/{room}/members")).await.good(200);
+    assert!(members["members"].as_array().unwrap().iter().all(|member| member["online"] == false), "{members}");
+    // The control: the good token opens everything that was shut, on the same pending connection.
+    let answer = pending.request(json!({"action": "auth", "token": alice.token})).await;
+    assert_eq!((&answer["type"], &answer["userId"]), (&json!("authenticated"), &json!(alice.id)));
+    alice.http.get("/rooms").await.good(200);
+}
+
+#[tokio::test]
+async fn an_expired_token_opens_nothing() {
+    let madang = Runtime::shared().await;
+    let id = unique("alice");
+    let expired = madang.token_for(&id, -31).await;
+    let alice = madang.with_token(&id, &expired);
+    let refused = alice.open("", &[("authorization", &format!("Bearer {expired}"))]).await.err();
+    assert_eq!(refused.map(|refused| refused.status), Some(401));
+    alice.http.get("/rooms").await.refused(401, "token_expired");
+    // Within the leeway it still does.
+    let alice = madang.with_token(&id, &madang.token_for(&id, -15).await);
+    alice.http.get("/rooms").await.good(200);
+    drop(alice.connect().await);
+}
+
+#[tokio::test]
+async fn a_pending_connection_says_who_it_is_first() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut client = alice.open("", &[("sec-websocket-protocol", "chat.v1.json")]).await.unwrap();
+    let refused = [
+        send(&room, "c1", "too early"),
+        json!({"action": "subscribe", "roomId": room}),
+        json!({"action": "unsubscribe", "roomId": room}),
+        json!({"action": "history", "roomId": room}),
+    ];
+    for frame in refused {
+        let error = client.request(frame.clone()).await;
+        assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("token_missing")), "{frame}");
+    }
+    client.catch_up().await;
+    for token in [json!(null), json!(5), json!({})] {
+        let error = client.request(json!({"action": "auth", "token": token})).await;
+        assert_eq!((&error["code"], &error["field"]), (&json!("invalid_field"), &json!("token")));
+    }
+    let expired = madang.token_for(&alice.id, -31).await;
+    assert_eq!(client.request(json!({"action": "auth", "token": expired})).await["code"], "token_expired");
+    let answer = client.request(json!({"action": "auth", "token": alice.token})).await;
+    assert_eq!((&answer["type"], &answer["userId"]), (&json!("authenticated"), &json!(alice.id)));
+    assert!(answer["expiresAt"].as_str().is_some_and(|at| at.ends_with('Z')), "{answer}");
+    client.subscribe(&room).await;
+    client.send(&room, "c1", "now").await;
+    assert_eq!(client.message(&room, "c1").await["sender"], json!(alice.id));
+    // From now on it is alice's connection, and nobody else's.
+    let error = client.request(json!({"action": "auth", "token": bob.token})).await;
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("subject_mismatch")));
+    client.send(&room, "c2", "still me").await;
+    assert_eq!(client.message(&room, "c2").await["sender"], json!(alice.id));
+}
+
+/// Somebody whose token is good for some seconds more, by the leeway.
+async fn short_lived(madang: &Runtime, name: &str) -> Person {
+    let id = unique(name);
+    madang.with_token(&id, &madang.token_for(&id, -25).await)
+}
+
+#[tokio::test]
+async fn whoever_does_not_refresh_is_out_and_told_so() {
+    let madang = Runtime::shared().await;
+    let alice = madang.person("alice").await;
+    let (bob, carol) = (short_lived(&madang, "bob").await, short_lived(&madang, "carol").await);
+    let room = alice.make_room(&[&bob, &carol]).await;
+    let (mut at_alice, mut at_bob, mut at_carol) =
+        (alice.join(&room).await, bob.join(&room).await, carol.join(&room).await);
+    let fresh = madang.token(&carol.id).await;
+    let answer = at_carol.request(json!({"action": "auth", "token": fresh})).await;
+    assert_eq!((&answer["type"], &answer["userId"]), (&json!("authenticated"), &json!(carol.id)));
+    at_alice.send(&room, "before", "all here").await;
+    at_bob.message(&room, "before").await;
+
+    eventually("the end of the token", async || {
+        let answer = at_bob.request(json!({"action": "history", "roomId": room, "limit": 1})).await;
+        (answer["code"] == "token_expired").then_some(())
+    })
+    .await;
+    for frame in [send(&room, "late", "hello?"), json!({"action": "subscribe", "roomId": room})] {
+        assert_eq!(at_bob.request(frame).await["code"], "token_expired");
+    }
+    bob.http.get("/rooms").await.refused(401, "token_expired");
+    for id in ["after", "fence"] {
+        at_alice.send(&room, id, "without bob").await;
+        at_alice.message(&room, id).await;
+    }
+    // Carol refreshed in time: she hears and speaks on the same connection.
+    at_carol.message(&room, "fence").await;
+    at_carol.send(&room, "carol", "still here").await;
+
+    // A late refresh does not hide that events were skipped.
+    let fresh = madang.token(&bob.id).await;
+    at_bob.ask(json!({"action": "auth", "token": fresh})).await;
+    let bye = at_bob.push("bye").await;
+    assert_eq!((&bye["code"], &bye["reconnect"]), (&json!("token_expired"), &json!("now")), "{bye}");
+    assert_eq!(at_bob.closed().await, Closed { code: Some(1000) });
+    assert_eq!(at_bob.events(&room).len(), 1, "nothing was heard after the end");
+    let mut again = madang.with_token(&bob.id, &fresh).connect().await;
+    let epoch = again.subscribe(&room).await["epoch"].clone();
+    let caught_up =
+        again.request(json!({"action": "subscribe", "roomId": room, "after": {"epoch": epoch, "seq": 2}})).await;
+    assert_eq!(caught_up["events"].as_array().unwrap()[0]["clientMessageId"], "after");
+}
+
+#[tokio::test]
+async fn only_known_subprotocols_are_spoken() {
+    let madang = Runtime::shared().await;
+    let alice = madang.person("alice").await;
+    let bearer = format!("Bearer {}", alice.token);
+    for offer in ["chat.v2.json", "x, y", &format!("bearer.{}", alice.token), "Chat.V1.Json"] {
+        let headers = [("authorization", bearer.as_str()), ("sec-websocket-protocol", offer)];
+        let refused = alice.open("", &headers).await.err();
+        assert_eq!(refused.map(|refused| refused.status), Some(400), "{offer}");
+    }
+    let headers = [("authorization", bearer.as_str()), ("sec-websocket-protocol", "x, chat.v1.json, y")];
+    let client = alice.open("", &headers).await.unwrap();
+    assert_eq!(client.subprotocols, ["chat.v1.json"]);
+}
+
+#[tokio::test]
+async fn pages_of_other_hosts_do_not_come_in() {
+    let madang = Runtime::shared().await;
+    let alice = madang.person("alice").await;
+    let bearer = format!("Bearer {}", alice.token);
+    let own = madang.endpoints.http.clone();
+    let others = [
+        "null",
+        "",
+        "https://evil.test",
+        &format!("{own}.evil.test"),
+        &format!("https://evil-{}", own.replace("http://", "")),
+        "http://127.0.0.1",
+        "file://",
+    ];
+    for origin in others {
+        let refused = alice.open("", &[("authorization", bearer.as_str()), ("origin", origin)]).await.err();
+        assert_eq!(refused.map(|refused| refused.status), Some(403), "{origin}");
+    }
+    drop(alice.open("", &[("authorization", bearer.as_str()), ("origin", &own)]).await.unwrap());
+}
+
+/// Lists of origins were matched by prefix, suffix or an unescaped dot elsewhere: expressjs/cors PR #412,
+/// google/clusterfuzz PR #5303 (case 35).
+#[tokio::test]
+async fn listed_origins_are_compared_letter_for_letter() {
+    let good = "https://app.example.com";
+    let madang = Runtime::start(&["--allow-origin", good]);
+    let alice = madang.person("alice").await;
+    let others = [
+        "https://app.example.com.evil.test",
+        "https://evil-app.example.com",
+        "https://appXexample.com",
+        "http://app.example.com",
+        "https://app.example.com:8443",
+        "https://app.example.com/",
+        "https://app.example.com https://evil.test",
+        "null",
+        "*",
+    ];
+    let bearer = format!("Bearer {}", alice.token);
+    for origin in others.into_iter().chain([good]) {
+        let expected = (origin == good).then_some(good);
+        let opened = alice.open("", &[("authorization", bearer.as_str()), ("origin", origin)]).await;
+        assert_eq!(
+            opened.err().map(|refused| refused.status),
+            if origin == good { None } else { Some(403) },
+            "{origin}"
+        );
+        let calls = [
+            ("GET", "/rooms", 200),
+            ("OPTIONS", "/rooms", 204),
+            ("GET", "/rooms/nowhere", 404),
+            ("GET", "/nowhere", 404),
+            ("POST", "/rooms", 400),
+            ("PUT", "/direct/bob", 0),
+            ("OPTIONS", "/rooms/x/messages", 204),
+            ("DELETE", "/rooms", 405),
+        ];
+        for (method, path, status) in calls {
+            let answer = alice.http.call(method, path, &[("origin", origin)], "").await;
+            let named = answer.headers.get("access-control-allow-origin").map(|origin| origin.to_str().unwrap());
+            assert_eq!(
+                (named, answer.headers["vary"].to_str().unwrap()),
+                (expected, "Origin"),
+                "{method} {path} {origin}"
+            );
+            assert!(status == 0 || answer.status == status, "{method} {path}: {}", answer.status);
+            assert_eq!(answer.headers.get("access-control-allow-credentials"), None);
+        }
+        let answer = madang.http().call("GET", "/rooms", &[("origin", origin)], "").await;
+        let named = answer.headers.get("access-control-allow-origin").map(|origin| origin.to_str().unwrap());
+        assert_eq!((answer.status, named), (401, expected));
+    }
+    let preflight = madang.http().call("OPTIONS", "/rooms", &[("origin", good)], "").await;
+    let allowed = preflight.headers["access-control-allow-headers"].to_str().unwrap();
+    assert!(
+        ["authorization", "content-type", "idempotency-key"].iter().all(|name| allowed.contains(name)),
+        "{allowed}"
+    );
+}

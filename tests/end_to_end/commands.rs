@@ -1,0 +1,75 @@
+//! What became of a command.
+
+use serde_json::{Value, json};
+use tests::broker::{Broker, MESSAGES, StoredRecord};
+use tests::client::send;
+use tests::deadline::eventually;
+use tests::{Person, Runtime};
+
+use crate::dead_letters::record;
+
+async fn state(person: &Person, room: &str, command: &Value, client_message_id: &str) -> Value {
+    let command = command.as_str().expect("a command id");
+    person.http.get(&format!("/rooms/{room}/commands/{command}?clientMessageId={client_message_id}")).await.good(200)
+}
+
+#[tokio::test]
+async fn a_command_is_pending_then_committed() {
+    let madang = Runtime::alone().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_alice = alice.join(&room).await;
+    madang.faults(json!({"pauseEventSource": true})).await;
+    let ack = at_alice.send(&room, "c1", "hello").await;
+    assert_eq!(state(&alice, &room, &ack["commandId"], "c1").await, json!({"state": "pending"}));
+    assert!(alice.messages(&room).await.is_empty());
+    madang.faults(json!({})).await;
+    at_alice.message(&room, "c1").await;
+    assert_eq!(state(&alice, &room, &ack["commandId"], "c1").await, json!({"state": "committed", "seq": 2}));
+    // Nobody learns of another's command.
+    assert_eq!(state(&bob, &room, &ack["commandId"], "c1").await, json!({"state": "pending"}));
+}
+
+#[tokio::test]
+async fn a_retry_and_a_conflict_are_duplicates() {
+    let madang = Runtime::shared().await;
+    let (alice, _bob, room) = madang.pair().await;
+    let mut at_alice = alice.join(&room).await;
+    at_alice.send(&room, "c1", "hello").await;
+    at_alice.message(&room, "c1").await;
+    for (content, push) in [("hello", "duplicate"), ("other", "nack")] {
+        let ack = at_alice.request(send(&room, "c1", content)).await;
+        at_alice.push(push).await;
+        assert_eq!(state(&alice, &room, &ack["commandId"], "c1").await, json!({"state": "duplicate", "seq": 2}));
+    }
+}
+
+/// Acked, then refused at the commit: it is never dropped in silence.
+#[tokio::test]
+async fn a_refusal_can_be_looked_up_without_membership() {
+    let madang = Runtime::shared().await;
+    let (_alice, _bob, room) = madang.pair().await;
+    let mallory = madang.person("mallory").await;
+    let (id, value) = record(&room, &mallory.id, "c1", "let me in");
+    let broker = Broker::new(&madang.endpoints.kafka);
+    broker.produce(MESSAGES, 0, &[StoredRecord::new(Some(room.as_bytes()), Some(&value))]).await;
+    let id = json!(id);
+    let refused = eventually("the refusal", async || {
+        let state = state(&mallory, &room, &id, "c1").await;
+        (state["state"] != "pending").then_some(state)
+    })
+    .await;
+    assert_eq!(refused, json!({"state": "refused", "code": "not_member"}));
+}
+
+#[tokio::test]
+async fn odd_commands_are_refused() {
+    let madang = Runtime::shared().await;
+    let (alice, _bob, room) = madang.pair().await;
+    let path = |command: &str| format!("/rooms/{room}/commands/{command}");
+    for command in ["x", "01HQ03A7757ME9PZJT5X08GSG", "01hq03a7757me9pzjt5x08gsgm", "81HQ03A7757ME9PZJT5X08GSGM"] {
+        alice.http.get(&path(command)).await.refused(400, "invalid_field");
+    }
+    let unknown = path("01HQ03A7757ME9PZJT5X08GSGM");
+    assert_eq!(alice.http.get(&unknown).await.good(200), json!({"state": "pending"}));
+    alice.http.get(&format!("{unknown}?clientMessageId=a%20b")).await.refused(400, "invalid_field");
+}

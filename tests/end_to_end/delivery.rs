@@ -1,0 +1,142 @@
+//! Connections that do not take what is posted to them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tests::deadline::eventually;
+use tests::{Client, Person, Runtime};
+
+/// What a connection may delay its room by, at most, and then some for a busy machine.
+const BOUND: Duration = Duration::from_secs(8);
+
+/// A room of three, all there: one who talks, one who listens, one whose connection is in trouble.
+struct Trouble {
+    madang: Runtime,
+    room: String,
+    troubled: Person,
+    at_talker: Client,
+    at_listener: Client,
+    at_troubled: Client,
+    connection: String,
+}
+
+impl Trouble {
+    async fn begin() -> Self {
+        let madang = Runtime::alone().await;
+        let (talker, listener) = (madang.person("talker").await, madang.person("listener").await);
+        let troubled = madang.person("troubled").await;
+        let room = talker.make_room(&[&listener, &troubled]).await;
+        let (at_talker, at_listener) = (talker.join(&room).await, listener.join(&room).await);
+        let at_troubled = troubled.join(&room).await;
+        let connection = madang.connection_of(&troubled, &room).await;
+        Self { madang, room, troubled, at_talker, at_listener, at_troubled, connection }
+    }
+
+    async fn posts_are(&self, posts: &str) {
+        self.madang.faults(json!({"posts": posts, "connections": [self.connection]})).await;
+    }
+
+    /// The others talk on, and that does not take them long.
+    async fn others_talk(&mut self, id: &str) {
+        let start = Instant::now();
+        self.at_talker.send(&self.room, id, "hello").await;
+        self.at_listener.message(&self.room, id).await;
+        assert!(start.elapsed() < BOUND, "{id}: {:?}", start.elapsed());
+        self.at_talker.message(&self.room, id).await;
+    }
+
+    /// Whoever was told to `resync` is up to date again, and hears what follows.
+    async fn resyncs(&mut self, heard_until: u64) {
+        let resync = self.at_troubled.push("resync").await;
+        assert_eq!(resync["roomId"], json!(self.room));
+        let after = json!({"epoch": resync["epoch"], "seq": heard_until});
+        let subscribed =
+            self.at_troubled.request(json!({"action": "subscribe", "roomId": self.room, "after": after})).await;
+        assert_eq!(subscribed["recovered"], true, "{subscribed}");
+        let missed = subscribed["events"].as_array().unwrap();
+        let all = self.troubled.events(&self.room).await;
+        let heard_until = usize::try_from(heard_until).unwrap();
+        assert_eq!(missed.as_slice(), all.get(heard_until..).unwrap());
+        assert!(subscribed["lastSeq"].as_u64() >= resync["lastSeq"].as_u64());
+        self.others_talk("live-again").await;
+        let room = self.room.clone();
+        self.at_troubled.message(&room, "live-again").await;
+    }
+}
+
+/// One connection that was gone made the whole fan-out fail elsewhere: georgeboot/laravel-echo-api-gateway #9,
+/// aws-samples/simple-websockets-chat-app #44 (case 10).
+#[tokio::test]
+async fn a_gone_connection_is_forgotten() {
+    let mut trouble = Trouble::begin().await;
+    trouble.posts_are("gone").await;
+    trouble.others_talk("one").await;
+    let Trouble { madang, room, connection, .. } = &trouble;
+    eventually("the connection's rows gone", async || {
+        let rows = madang.rows_of_connection(connection).await;
+        let subscribed = madang.subscriptions(room).await.iter().any(|(_, other)| other == connection);
+        (rows == 0 && !subscribed).then_some(())
+    })
+    .await;
+    let members = trouble.troubled.http.get(&format!("/rooms/{room}/members")).await.good(200);
+    let online = |member: &&serde_json::Value| member["online"] == true;
+    assert_eq!(members["members"].as_array().unwrap().iter().filter(online).count(), 2, "{members}");
+    trouble.others_talk("two").await;
+    // Should it be there after all, it is told to come back.
+    trouble.at_troubled.ask(json!({"action": "subscribe", "roomId": trouble.room})).await;
+    trouble.posts_are("ok").await;
+    trouble.at_troubled.ask(json!({"action": "subscribe", "roomId": trouble.room})).await;
+    trouble.at_troubled.closed().await;
+    let mut again = trouble.troubled.join(&trouble.room).await;
+    trouble.others_talk("three").await;
+    again.message(&trouble.room, "three").await;
+}
+
+/// Case 10, a throttled connection.
+#[tokio::test]
+async fn a_throttled_connection_is_told_to_resync() {
+    let mut trouble = Trouble::begin().await;
+    trouble.others_talk("heard").await;
+    trouble.at_troubled.message(&trouble.room.clone(), "heard").await;
+    trouble.posts_are("throttle").await;
+    trouble.others_talk("one").await;
+    trouble.others_talk("two").await;
+    trouble.posts_are("ok").await;
+    trouble.others_talk("three").await;
+    trouble.resyncs(2).await;
+}
+
+/// Case 10, a connection that fails, and one that hangs.
+#[tokio::test]
+async fn a_hanging_connection_does_not_hold_its_room() {
+    let mut trouble = Trouble::begin().await;
+    trouble.others_talk("heard").await;
+    trouble.at_troubled.message(&trouble.room.clone(), "heard").await;
+    trouble.posts_are("hold").await;
+    trouble.others_talk("one").await;
+    trouble.others_talk("two").await;
+    trouble.posts_are("fail").await;
+    trouble.others_talk("three").await;
+    trouble.posts_are("ok").await;
+    trouble.others_talk("four").await;
+    trouble.resyncs(2).await;
+}
+
+/// `$disconnect` is best effort: aws-samples/simple-websockets-chat-app #27, pallets-eco/flask-session #240 (case 65).
+#[tokio::test]
+async fn a_connection_whose_end_nobody_reported_is_found_out() {
+    let mut trouble = Trouble::begin().await;
+    trouble.madang.faults(json!({"dropDisconnect": true})).await;
+    drop(trouble.at_troubled);
+    trouble.at_troubled = trouble.troubled.connect().await;
+    let Trouble { madang, room, connection, at_talker, at_listener, .. } = &mut trouble;
+    let mut number = 0;
+    eventually("the ghost's rows gone", async || {
+        number += 1;
+        at_talker.send(room, &format!("c{number}"), "hello").await;
+        at_listener.message(room, &format!("c{number}")).await;
+        (madang.rows_of_connection(connection).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(madang.subscriptions(room).await.len(), 2);
+}

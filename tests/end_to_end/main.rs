@@ -1,0 +1,20 @@
+//! The end-to-end suite: people who talk, and what may come between them. A module is an area of the system.
+
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test, in its helpers too")]
+
+mod auth;
+mod bad_input;
+mod chat;
+mod commands;
+mod content;
+mod crash;
+mod dead_letters;
+mod delivery;
+mod history;
+mod idempotency;
+mod local_runtime;
+mod membership;
+mod opening;
+mod order;
+mod resume;
+mod rooms;

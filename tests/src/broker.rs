@@ -1,0 +1,148 @@
+//! Records straight to and from the topics, as another program with access to the broker would put them there.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::util::Timeout;
+
+use crate::deadline::PATIENCE;
+
+/// The topic of commands that change a room.
+pub const MESSAGES: &str = "chat-messages";
+/// The topic of records that no consumer could take.
+pub const DEAD_LETTERS: &str = "chat-messages-dlt";
+
+/// How long one look at a topic takes at most.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A broker, seen by its protocol.
+pub struct Broker {
+    config: ClientConfig,
+}
+
+/// A record as it stands on a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// The headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl StoredRecord {
+    /// A record without headers.
+    #[must_use]
+    pub fn new(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
+        Self { key: key.map(<[u8]>::to_vec), value: value.map(<[u8]>::to_vec), headers: Vec::new() }
+    }
+
+    /// The text of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
+        Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
+    }
+}
+
+impl Broker {
+    /// A broker by its address. How it is secured comes from `KAFKA_…` variables, as the functions know them.
+    #[must_use]
+    pub fn new(bootstrap_servers: &str) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap_servers);
+        let properties = [
+            ("KAFKA_SECURITY_PROTOCOL", "security.protocol"),
+            ("KAFKA_SASL_MECHANISM", "sasl.mechanism"),
+            ("KAFKA_SASL_USERNAME", "sasl.username"),
+            ("KAFKA_SASL_PASSWORD", "sasl.password"),
+            ("KAFKA_SSL_CA_LOCATION", "ssl.ca.location"),
+        ];
+        for (variable, property) in properties {
+            if let (Ok(value), true) = (std::env::var(variable), std::env::var_os("MADANG_ENDPOINTS").is_some()) {
+                config.set(property, value);
+            }
+        }
+        Self { config }
+    }
+
+    /// Puts records on one partition of a topic, in order; their offsets.
+    ///
+    /// # Panics
+    /// The broker does not take them.
+    pub async fn produce(&self, topic: &str, partition: i32, records: &[StoredRecord]) -> Vec<i64> {
+        let producer: FutureProducer =
+            self.config.clone().set("message.timeout.ms", "15000").create().expect("a producer");
+        let mut offsets = Vec::new();
+        for StoredRecord { key, value, headers } in records {
+            let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_deref() })
+            });
+            let mut record: FutureRecord<'_, [u8], [u8]> =
+                FutureRecord::to(topic).partition(partition).headers(headers);
+            (record.key, record.payload) = (key.as_deref(), value.as_deref());
+            let delivery = producer.send(record, Timeout::After(PATIENCE)).await;
+            offsets.push(delivery.expect("a delivery").offset);
+        }
+        offsets
+    }
+
+    /// Everything on a topic, from its first record, until there is what is waited for. Blocks.
+    ///
+    /// # Panics
+    /// It does not come in time.
+    #[must_use]
+    pub fn read_until(&self, topic: &str, is_enough: impl Fn(&[StoredRecord]) -> bool) -> Vec<StoredRecord> {
+        let consumer: BaseConsumer = self
+            .config
+            .clone()
+            .set("group.id", "end-to-end")
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+        let mut partitions = TopicPartitionList::new();
+        for partition in metadata.topics().first().expect("the topic").partitions() {
+            partitions.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&partitions).expect("an assignment");
+        let (start, mut records) = (Instant::now(), Vec::new());
+        while !is_enough(&records) {
+            assert!(start.elapsed() < PATIENCE, "not all of {topic} within {PATIENCE:?}: {records:#?}");
+            if let Some(message) = consumer.poll(LOOK) {
+                let message = message.expect("a record");
+                let headers = message.headers().map(|headers| {
+                    let header = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
+                    headers.iter().map(header).collect()
+                });
+                records.push(StoredRecord {
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: headers.unwrap_or_default(),
+                });
+            }
+        }
+        records
+    }
+
+    /// How many records a topic has. Blocks.
+    ///
+    /// # Panics
+    /// The broker does not say.
+    #[must_use]
+    pub fn count(&self, topic: &str) -> i64 {
+        let consumer: BaseConsumer = self.config.clone().set("group.id", "end-to-end").create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+        let partitions = metadata.topics().first().expect("the topic").partitions();
+        let count = |partition: i32| {
+            let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks");
+            high - low
+        };
+        partitions.iter().map(|partition| count(partition.id())).sum()
+    }
+}

@@ -1,0 +1,322 @@
+//! One WebSocket connection that speaks `chat.v1.json`. It reads only while a test waits for something, and checks of
+//! everything it hears what must always be true: one answer per id, events of a frame without holes, and a repeated
+//! event equal to its first copy.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::deadline::PATIENCE;
+use crate::person::seq_of;
+
+/// How many frames a failure shows.
+const SHOWN_MAX: usize = 40;
+
+/// A handshake that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// How the other side closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The close code; none when the connection just ended.
+    pub code: Option<u16>,
+}
+
+/// A connection.
+pub struct Client {
+    /// Whose it is, for messages.
+    pub user: String,
+    /// The subprotocols that the handshake's answer named.
+    pub subprotocols: Vec<String>,
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    seen: Vec<String>,
+    sent_count: u64,
+    answers: HashMap<String, Value>,
+    answered: HashSet<String>,
+    pushes: Vec<Value>,
+    events: HashMap<String, BTreeMap<u64, Value>>,
+    epochs: HashMap<String, Value>,
+    closed: Option<Closed>,
+}
+
+impl Client {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// How the handshake was refused.
+    ///
+    /// # Panics
+    /// It failed in another way, or not in time.
+    pub async fn open(user: &str, address: &str, headers: &[(&str, &str)]) -> Result<Self, Refused> {
+        let mut request = address.into_client_request().expect("an address");
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().expect("a header name");
+            request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header value"));
+        }
+        let opened = tokio::time::timeout(PATIENCE, connect_async(request)).await;
+        let (socket, response) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(Error::Http(response))) => {
+                let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+                return Err(Refused { status: response.status().as_u16(), body });
+            }
+            Ok(Err(error)) => panic!("{user}: the handshake failed: {error}"),
+            Err(_) => panic!("{user}: no handshake within {PATIENCE:?}"),
+        };
+        let subprotocols = response.headers().get_all("sec-websocket-protocol").iter();
+        Ok(Self {
+            user: user.to_owned(),
+            subprotocols: subprotocols.map(|value| value.to_str().expect("text").to_owned()).collect(),
+            socket,
+            seen: Vec::new(),
+            sent_count: 0,
+            answers: HashMap::new(),
+            answered: HashSet::new(),
+            pushes: Vec::new(),
+            events: HashMap::new(),
+            epochs: HashMap::new(),
+            closed: None,
+        })
+    }
+
+    /// Sends a frame as it is; a connection that is closed meanwhile is noticed when something is awaited.
+    pub async fn say(&mut self, text: impl Into<String>) {
+        self.say_message(Message::text(text.into())).await;
+    }
+
+    /// Sends parts of a message as they are, whatever they are.
+    pub async fn say_raw(&mut self, frames: Vec<Frame>) {
+        for frame in frames {
+            self.say_message(Message::Frame(frame)).await;
+        }
+    }
+
+    async fn say_message(&mut self, message: Message) {
+        match self.socket.send(message).await {
+            Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Io(_) | Error::Protocol(_)) => {}
+            Err(error) => panic!("{}: a frame cannot be sent: {error}", self.user),
+        }
+    }
+
+    /// Sends a frame with an id of its own and waits for the one answer.
+    pub async fn request(&mut self, frame: Value) -> Value {
+        let id = self.ask(frame).await;
+        self.answer(&id).await
+    }
+
+    /// Sends a frame with an id of its own, and gives the id.
+    pub async fn ask(&mut self, mut frame: Value) -> String {
+        self.sent_count += 1;
+        let id = format!("q{}", self.sent_count);
+        frame["id"] = json!(id);
+        self.say(frame.to_string()).await;
+        id
+    }
+
+    /// The answer to an id.
+    pub async fn answer(&mut self, id: &str) -> Value {
+        loop {
+            if let Some(answer) = self.answers.remove(id) {
+                return answer;
+            }
+            self.hear(&format!("the answer to {id}")).await;
+        }
+    }
+
+    /// The answer to an id, or the frame that the gateway sends when a function failed, or nothing when the connection
+    /// is closed.
+    pub async fn answer_or_fault(&mut self, id: &str) -> Option<Value> {
+        loop {
+            if let Some(answer) = self.answers.remove(id) {
+                return Some(answer);
+            }
+            if let Some(at) = self.pushes.iter().position(|push| push.get("type").is_none()) {
+                return Some(self.pushes.remove(at));
+            }
+            if self.closed.is_some() {
+                return None;
+            }
+            self.hear(&format!("the answer to {id}, or a service frame")).await;
+        }
+    }
+
+    /// The first push that is like this, heard before or still to come.
+    pub async fn push_where(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            if let Some(at) = self.pushes.iter().position(&is_it) {
+                return self.pushes.remove(at);
+            }
+            self.hear(what).await;
+        }
+    }
+
+    /// The first push of a type.
+    pub async fn push(&mut self, kind: &str) -> Value {
+        self.push_where(kind, |push| push["type"] == kind).await
+    }
+
+    /// The first event of a room that is like this.
+    pub async fn event_where(&mut self, room: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            if let Some(event) = self.events(room).into_iter().find(&is_it) {
+                return event;
+            }
+            self.hear(&format!("an event: {what}")).await;
+        }
+    }
+
+    /// The message with a `clientMessageId`, as an event.
+    pub async fn message(&mut self, room: &str, client_message_id: &str) -> Value {
+        let what = format!("the message {client_message_id}");
+        self.event_where(room, &what, |event| event["clientMessageId"] == client_message_id).await
+    }
+
+    /// Waits until so many different events of a room were heard.
+    pub async fn hear_events(&mut self, room: &str, count: usize) -> Vec<Value> {
+        loop {
+            let events = self.events(room);
+            if events.len() >= count {
+                assert_eq!(events.len(), count, "{}: too many events", self.user);
+                return events;
+            }
+            self.hear(&format!("{count} events of {room} (have {})", events.len())).await;
+        }
+    }
+
+    /// The events of a room that were heard so far, each once, by seq.
+    #[must_use]
+    pub fn events(&self, room: &str) -> Vec<Value> {
+        self.events.get(room).map(|events| events.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The pushes that were heard so far and nobody asked for.
+    #[must_use]
+    pub fn pushes(&self) -> &[Value] {
+        &self.pushes
+    }
+
+    /// Reads everything that was sent to this connection up to now.
+    pub async fn catch_up(&mut self) {
+        let pong = self.request(json!({"action": "ping"})).await;
+        assert_eq!(pong["type"], "pong");
+    }
+
+    /// Subscribes to a room from its end on.
+    pub async fn subscribe(&mut self, room: &str) -> Value {
+        let subscribed = self.request(json!({"action": "subscribe", "roomId": room})).await;
+        assert_eq!(subscribed["type"], "subscribed", "{subscribed}");
+        subscribed
+    }
+
+    /// Sends a message and waits for its ack; the ack.
+    pub async fn send(&mut self, room: &str, client_message_id: &str, content: &str) -> Value {
+        let ack = self.request(send(room, client_message_id, content)).await;
+        assert_eq!(ack["type"], "ack", "{}: {ack}", self.user);
+        assert_eq!(ack["clientMessageId"], client_message_id);
+        ack
+    }
+
+    /// Sends many messages, some of them at once, and waits for all acks: `<prefix>1`, `<prefix>2`, …
+    pub async fn send_many(&mut self, room: &str, prefix: &str, count: usize) {
+        let mut asked = std::collections::VecDeque::new();
+        for number in 1..=count {
+            let frame = send(room, &format!("{prefix}{number}"), &format!("message {number}"));
+            asked.push_back(self.ask(frame).await);
+            if asked.len() == 16 || number == count {
+                for id in asked.drain(..) {
+                    let ack = self.answer(&id).await;
+                    assert_eq!(ack["type"], "ack", "{ack}");
+                }
+            }
+        }
+    }
+
+    /// Waits until the other side closes, reading on until then.
+    pub async fn closed(&mut self) -> Closed {
+        loop {
+            if let Some(closed) = &self.closed {
+                return closed.clone();
+            }
+            self.hear("the close").await;
+        }
+    }
+
+    /// Whether the other side has closed, as far as was heard.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// Reads one frame and files it.
+    async fn hear(&mut self, awaited: &str) {
+        assert!(self.closed.is_none(), "{}: closed while waiting for {awaited}\n{}", self.user, self.shown());
+        let Ok(heard) = tokio::time::timeout(PATIENCE, self.socket.next()).await else {
+            panic!("{}: not within {PATIENCE:?}: {awaited}\n{}", self.user, self.shown());
+        };
+        match heard {
+            Some(Ok(Message::Text(text))) => self.file(text.as_str()),
+            Some(Ok(Message::Close(frame))) => {
+                self.seen.push(format!("{frame:?}"));
+                self.closed = Some(Closed { code: frame.map(|frame| frame.code.into()) });
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(other)) => panic!("{}: a frame that is not text: {other:?}", self.user),
+            None | Some(Err(_)) => self.closed = Some(Closed { code: None }),
+        }
+    }
+
+    fn file(&mut self, text: &str) {
+        self.seen.push(text.to_owned());
+        let frame: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{}: not JSON: {text}", self.user));
+        if let Some(id) = frame["id"].as_str() {
+            assert!(self.answered.insert(id.to_owned()), "{}: a second answer to {id}\n{}", self.user, self.shown());
+            self.answers.insert(id.to_owned(), frame);
+        } else if frame["type"] == "events" {
+            self.file_events(&frame);
+        } else {
+            self.pushes.push(frame);
+        }
+    }
+
+    fn file_events(&mut self, frame: &Value) {
+        let room = frame["roomId"].as_str().expect("a room id");
+        let events = frame["events"].as_array().expect("events");
+        assert!(!events.is_empty(), "{}: an empty frame of events", self.user);
+        let epoch = self.epochs.entry(room.to_owned()).or_insert_with(|| frame["epoch"].clone());
+        assert_eq!(*epoch, frame["epoch"], "{}: the epoch of {room} has changed", self.user);
+        let first = seq_of(&events[0]);
+        let known = self.events.entry(room.to_owned()).or_default();
+        for (seq, event) in (first..).zip(events) {
+            assert_eq!(seq_of(event), seq, "{}: a hole in a frame", self.user);
+            assert_eq!(event["roomId"], room, "{}: an event of another room", self.user);
+            let before = known.entry(seq).or_insert_with(|| event.clone());
+            assert_eq!(before, event, "{}: two different events with seq {seq} in {room}", self.user);
+        }
+    }
+
+    /// The last frames, for a failure.
+    fn shown(&self) -> String {
+        let first = self.seen.len().saturating_sub(SHOWN_MAX);
+        let shown = self.seen.get(first..).unwrap_or_default().join("\n  ");
+        format!("the last of {} frames that {} saw:\n  {shown}", self.seen.len(), self.user)
+    }
+}
+
+/// A `send` frame.
+#[must_use]
+pub fn send(room: &str, client_message_id: &str, content: &str) -> Value {
+    json!({"action": "send", "roomId": room, "clientMessageId": client_message_id, "content": content})
+}

@@ -1,0 +1,37 @@
+//! Waiting for something, never longer than a bound, and never longer than it takes.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// How long anything may take. Far more than it takes on a busy machine: only a failure waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long to wait before asking again for what cannot be listened to.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The outcome of something that must end in time.
+///
+/// # Panics
+/// It does not.
+pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+/// There is none in time.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await
+}

@@ -1,0 +1,140 @@
+//! One process of the local runtime. It never outlives the test process, however that ends.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::workspace;
+
+/// How long a start may take.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Waits for the end of the test process (its end of the pipe breaks), then ends the runtime.
+const GUARD: &str = r#"cat >/dev/null; kill -TERM "$1" 2>/dev/null && sleep 3; kill -KILL "$1" 2>/dev/null"#;
+
+/// What a process has written so far, line by line.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    pub(crate) fn so_far(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn collect(&self, from: impl Read + Send + 'static, first: Option<Sender<String>>) -> JoinHandle<()> {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            let mut first = first;
+            for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                lines.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+                if let Some(first) = first.take() {
+                    // Nobody waits any more when the start took too long.
+                    drop(first.send(line));
+                }
+            }
+        })
+    }
+}
+
+/// A process of the local runtime.
+pub(crate) struct Process {
+    child: Child,
+    guard: Child,
+    readers: Vec<JoinHandle<()>>,
+    pub(crate) output: Lines,
+    pub(crate) log: Lines,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// Everything on standard output.
+    pub output: Vec<String>,
+    /// Everything on standard error.
+    pub log: Vec<String>,
+}
+
+impl Process {
+    /// Starts the runtime.
+    ///
+    /// # Panics
+    /// It cannot be started at all.
+    pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A]) -> (Self, Receiver<String>) {
+        let mut command = Command::new(workspace::program());
+        command.arg("--no-build").args(arguments);
+        // Only the shared system may be another one than the embedded: a test that harms its own must not harm a cluster.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("KAFKA_") || name.starts_with("AWS_")) {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the local runtime was just built");
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "sh", &child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("every Unix has a shell");
+        let (output, log) = (Lines::default(), Lines::default());
+        let (first, first_line) = channel();
+        let readers = vec![
+            output.collect(child.stdout.take().expect("it is piped"), Some(first)),
+            log.collect(child.stderr.take().expect("it is piped"), None),
+        ];
+        (Self { child, guard, readers, output, log }, first_line)
+    }
+
+    /// Starts the runtime and waits for its first line on standard output.
+    ///
+    /// # Panics
+    /// It ends or takes too long before that.
+    pub(crate) fn start<A: AsRef<OsStr>>(arguments: &[A]) -> (Self, String) {
+        let (process, first_line) = Self::spawn(arguments);
+        match first_line.recv_timeout(START_LIMIT) {
+            Ok(line) => (process, line),
+            Err(_) => panic!("the local runtime did not start:\n{}", process.log.so_far().join("\n")),
+        }
+    }
+
+    /// Asks the process to end.
+    pub(crate) fn terminate(&self) {
+        send_signal(Pid::from_child(&self.child), Signal::TERM);
+    }
+
+    /// Waits for the end. Blocks.
+    pub(crate) fn wait(&mut self) -> Ended {
+        let code = self.child.wait().ok().and_then(|status| status.code());
+        for reader in self.readers.drain(..) {
+            drop(reader.join());
+        }
+        Ended { code, output: self.output.so_far(), log: self.log.so_far() }
+    }
+}
+
+/// Sends a signal; a process that has ended already is as good.
+pub(crate) fn send_signal(pid: Pid, signal: Signal) {
+    match kill_process(pid, signal) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => panic!("no signal can be sent: {error}"),
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        for child in [&mut self.guard, &mut self.child] {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A running system: the one that all tests share, or one of a test's own that may be harmed.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::process::{Pid, Signal};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::deadline::{eventually, within};
+use crate::http::Http;
+use crate::person::Person;
+use crate::process::{Lines, Process, send_signal};
+
+pub use crate::process::Ended;
+
+/// Names a system that runs already, by its line of JSON.
+const ENDPOINTS_VARIABLE: &str = "MADANG_ENDPOINTS";
+
+/// Tests that harm a system which others use too wait until they are alone on it.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+/// Where everything is: the line of JSON.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoints {
+    /// The WebSocket API.
+    pub websocket: String,
+    /// The HTTP API.
+    pub http: String,
+    /// The management API.
+    pub management: String,
+    /// The brokers.
+    pub kafka: String,
+    /// The tables.
+    pub dynamodb: String,
+}
+
+/// A running system.
+pub struct Runtime {
+    /// Where everything is.
+    pub endpoints: Endpoints,
+    process: Option<Process>,
+    log: Lines,
+    _turn: Option<Turn>,
+}
+
+/// The right to use a system, with others or alone.
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+/// One process of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RunningFunction {
+    /// The function.
+    pub name: String,
+    /// The process.
+    pub pid: i32,
+}
+
+impl Runtime {
+    /// The system that all tests share. Nothing of it may be harmed.
+    pub async fn shared() -> Self {
+        static SHARED: OnceLock<(Process, Endpoints)> = OnceLock::new();
+        let turn = Turn::Shared { _guard: TURNS.read().await };
+        if let Some(endpoints) = named() {
+            return Self { endpoints, process: None, log: Lines::default(), _turn: Some(turn) };
+        }
+        let (process, endpoints) = SHARED.get_or_init(|| {
+            let (process, line) = Process::start(&["--json", "--port", "0"]);
+            (process, read(&line))
+        });
+        Self { endpoints: endpoints.clone(), process: None, log: process.log.clone(), _turn: Some(turn) }
+    }
+
+    /// A system that this test may harm: one of its own, or the named one while no other test uses it.
+    pub async fn alone() -> Self {
+        let Some(endpoints) = named() else { return Self::start::<&str>(&[]) };
+        let turn = Turn::Alone { _guard: TURNS.write().await };
+        let runtime = Self { endpoints, process: None, log: Lines::default(), _turn: Some(turn) };
+        runtime.faults(json!({})).await;
+        runtime
+    }
+
+    /// A system of this test's own, with further arguments.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
+        let fixed = ["--json", "--port", "0"].map(OsStr::new);
+        let arguments: Vec<&OsStr> = fixed.into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
+        let (process, line) = Process::start(&arguments);
+        Self { endpoints: read(&line), log: process.log.clone(), process: Some(process), _turn: None }
+    }
+
+    /// A system that keeps its tables in a directory.
+    #[must_use]
+    pub fn start_in(directory: &Path) -> Self {
+        Self::start(&[OsStr::new("--data"), directory.as_os_str()])
+    }
+
+    /// A start that is expected to fail.
+    pub async fn fail_to_start(arguments: &[&str]) -> Ended {
+        let (mut process, _) = Process::spawn(arguments);
+        within("a failing start", tokio::task::spawn_blocking(move || process.wait())).await.expect("an end")
+    }
+
+    /// Asks the system to end; everything acknowledged is stored then.
+    ///
+    /// # Panics
+    /// It is not this test's own.
+    pub fn terminate(&self) {
+        self.process.as_ref().expect("a system of this test's own").terminate();
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// It is not this test's own, or does not end in time.
+    pub async fn ended(&mut self) -> Ended {
+        let mut process = self.process.take().expect("a system of this test's own");
+        within("the end of the runtime", tokio::task::spawn_blocking(move || process.wait())).await.expect("an end")
+    }
+
+    /// Calls without a token.
+    #[must_use]
+    pub fn http(&self) -> Http {
+        Http::new(&self.endpoints.http, None)
+    }
+
+    /// A token that lasts an hour.
+    pub async fn token(&self, subject: &str) -> String {
+        self.token_for(subject, 3_600).await
+    }
+
+    /// A token that lasts so many seconds from now on, which may be negative.
+    pub async fn token_for(&self, subject: &str, seconds: i64) -> String {
+        let subject = utf8_percent_encode(subject, NON_ALPHANUMERIC);
+        let path = format!("/dev/token?sub={subject}&expiresIn={seconds}");
+        self.http().get(&path).await.good(200)["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Somebody whom no other test knows.
+    pub async fn person(&self, name: &str) -> Person {
+        self.somebody(&unique(name)).await
+    }
+
+    /// Somebody with this very id.
+    pub async fn somebody(&self, id: &str) -> Person {
+        let token = self.token(id).await;
+        self.with_token(id, &token)
+    }
+
+    /// Somebody with a token of the test's own choice.
+    #[must_use]
+    pub fn with_token(&self, id: &str, token: &str) -> Person {
+        Person {
+            id: id.to_owned(),
+            token: token.to_owned(),
+            http: Http::new(&self.endpoints.http, Some(token)),
+            websocket: self.endpoints.websocket.clone(),
+        }
+    }
+
+    /// Two people in a room: both, and the room.
+    pub async fn pair(&self) -> (Person, Person, String) {
+        let (alice, bob) = (self.person("alice").await, self.person("bob").await);
+        let room = alice.make_room(&[&bob]).await;
+        (alice, bob, room)
+    }
+
+    /// Sets every switch.
+    pub async fn faults(&self, switches: Value) {
+        let answer = self.http().call("PUT", "/dev/faults", &[], switches.to_string()).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+    }
+
+    /// Has the event source read every topic from its first record again.
+    pub async fn rewind(&self) {
+        let answer = self.http().call("POST", "/dev/rewind", &[], "").await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+    }
+
+    /// Every process of a function.
+    pub async fn processes_of(&self, name: &str) -> Vec<i32> {
+        let functions = self.http().get("/dev/functions").await.good(200)["functions"].take();
+        let functions: Vec<RunningFunction> = serde_json::from_value(functions).expect("functions");
+        functions.into_iter().filter(|function| function.name == name).map(|function| function.pid).collect()
+    }
+
+    /// Kills every process of a function at once, as a crash would.
+    pub async fn crash(&self, name: &str) {
+        let pids = self.processes_of(name).await;
+        for pid in &pids {
+            send_signal(Pid::from_raw(*pid).expect("a process id"), Signal::KILL);
+        }
+        eventually(&format!("the end of the processes of {name}"), async || {
+            let running = self.processes_of(name).await;
+            (!running.iter().any(|pid| pids.contains(pid))).then_some(())
+        })
+        .await;
+    }
+
+    /// The connections that are subscribed to a room, as (user, connection), read from the table.
+    pub async fn subscriptions(&self, room: &str) -> Vec<(String, String)> {
+        let query = json!({
+            "TableName": "connections", "ConsistentRead": true, "KeyConditionExpression": "PK = :room",
+            "ExpressionAttributeValues": {":room": {"S": format!("ROOM#{room}")}},
+        });
+        let rows = self.table("Query", &query).await["Items"].take();
+        let rows = rows.as_array().expect("items").iter();
+        rows.map(|row| {
+            let key = row["SK"]["S"].as_str().expect("a sort key");
+            let connection = key.split('#').nth(1).expect("a connection");
+            (row["user"]["S"].as_str().expect("a user").to_owned(), connection.to_owned())
+        })
+        .collect()
+    }
+
+    /// The connection of a user that is subscribed to a room.
+    pub async fn connection_of(&self, person: &Person, room: &str) -> String {
+        let subscriptions = self.subscriptions(room).await;
+        let found = subscriptions.into_iter().find(|(user, _)| *user == person.id);
+        found.unwrap_or_else(|| panic!("{} is not subscribed to {room}", person.id)).1
+    }
+
+    /// How many rows stand under a connection's key.
+    pub async fn rows_of_connection(&self, connection: &str) -> usize {
+        let query = json!({
+            "TableName": "connections", "ConsistentRead": true, "KeyConditionExpression": "PK = :connection",
+            "ExpressionAttributeValues": {":connection": {"S": format!("CONN#{connection}")}},
+        });
+        self.table("Query", &query).await["Items"].as_array().expect("items").len()
+    }
+
+    async fn table(&self, operation: &str, body: &Value) -> Value {
+        let target = format!("DynamoDB_20120810.{operation}");
+        let headers = [
+            ("x-amz-target", target.as_str()),
+            ("content-type", "application/x-amz-json-1.0"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=local",
+            ),
+        ];
+        Http::new(&self.endpoints.dynamodb, None).call("POST", "/", &headers, body.to_string()).await.good(200)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let log = self.log.so_far();
+        if std::thread::panicking() {
+            let first = log.len().saturating_sub(30);
+            eprintln!("the runtime's last lines:\n  {}", log.get(first..).unwrap_or_default().join("\n  "));
+        } else {
+            let panic = log.iter().find(|line| line.contains("panicked at"));
+            assert_eq!(panic, None, "nothing may panic");
+        }
+    }
+}
+
+/// A name that no other test uses, also not in an earlier run on the same system.
+#[must_use]
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static START: OnceLock<u64> = OnceLock::new();
+    let start = START.get_or_init(|| {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(elapsed.as_millis()).unwrap_or_default()
+    });
+    format!("{name}-{start:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn named() -> Option<Endpoints> {
+    std::env::var(ENDPOINTS_VARIABLE).ok().filter(|line| !line.is_empty()).map(|line| read(&line))
+}
+
+fn read(line: &str) -> Endpoints {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("not the line of JSON ({error}): {line}"))
+}
