@@ -117,7 +117,8 @@ mod tests {
     /// Typed events demanded what was not sent elsewhere: localstack/localstack#10295, calavera/aws-lambda-events#38.
     #[test]
     fn only_the_connection_is_demanded() {
-        for name in ["websocket-connect-minimal.json", "websocket-message-minimal.json", "websocket-disconnect-minimal.json"]
+        for name in
+            ["websocket-connect-minimal.json", "websocket-message-minimal.json", "websocket-disconnect-minimal.json"]
         {
             let event = load(name);
             assert!(!event.request_context.connection_id.as_str().is_empty(), "{name}");

@@ -72,5 +72,5 @@ pub async fn produce(
     let Origin { sender, received_at, reply_to } = origin;
     let record = Record { v: SCHEMA_VERSION, id, room_id, sender, received_at, reply_to, body };
     let headers = [(SCHEMA_HEADER.to_owned(), Some(SCHEMA_VERSION.to_string().into_bytes()))];
-    producer.send(MESSAGES_TOPIC, record.key().as_bytes(), Some(&record.value()), &headers).await
+    producer.send(MESSAGES_TOPIC, Some(record.key().as_bytes()), Some(&record.value()), &headers).await
 }

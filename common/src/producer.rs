@@ -78,7 +78,7 @@ impl Producer {
     pub async fn send(
         &self,
         topic: &str,
-        key: &[u8],
+        key: Option<&[u8]>,
         value: Option<&[u8]>,
         headers: &[crate::kafka_event::Header],
     ) -> Result<(), ProduceError> {
@@ -86,8 +86,9 @@ impl Producer {
         let headers = headers
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
-        let mut record = FutureRecord::to(topic).key(key).partition(partition(key, count)).headers(headers);
-        record.payload = value;
+        let partition = partition(key.unwrap_or_default(), count);
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(partition).headers(headers);
+        (record.key, record.payload) = (key, value);
         let producer = Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner));
         match producer.send(record, Timeout::After(std::time::Duration::ZERO)).await {
             Ok(_) => {

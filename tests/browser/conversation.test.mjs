@@ -78,6 +78,11 @@ class Window {
   }
 }
 
+async function photograph(page, name) {
+  await page.bringToFront();
+  await page.screenshot({ path: join(screenshots, `${name}.png`), animations: "disabled" });
+}
+
 const texts = (messages) => messages.map((message) => message.text);
 
 test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 }, async (t) => {
@@ -90,7 +95,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
     await page.goto(`${runtime.url}/`);
     await page.waitForSelector("dialog[open]");
     assert.match(await page.textContent("#taken"), /alice is already here/);
-    await page.screenshot({ path: join(screenshots, "who.png") });
+    await photograph(page, "who");
     await page.close();
   });
 
@@ -204,13 +209,13 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
   });
 
   await t.test("it can be looked at", async () => {
-    await alice.page.screenshot({ path: join(screenshots, "alice.png") });
+    await photograph(alice.page, "alice");
     await alice.page.click("#frames li:nth-child(2) summary");
-    await alice.page.screenshot({ path: join(screenshots, "alice-frame.png") });
+    await photograph(alice.page, "alice-frame");
     await bob.page.emulateMedia({ colorScheme: "dark" });
-    await bob.page.screenshot({ path: join(screenshots, "bob-dark.png") });
+    await photograph(bob.page, "bob-dark");
     await bob.page.setViewportSize({ width: 390, height: 780 });
-    await bob.page.screenshot({ path: join(screenshots, "bob-phone.png") });
+    await photograph(bob.page, "bob-phone");
     t.diagnostic(`screenshots: ${screenshots}`);
   });
 });
@@ -228,7 +233,7 @@ test("a room of one's own making, and a third person", { timeout: 5 * 60_000 }, 
   await carol.shows("새 방에 오신 걸 환영해요 🎉");
   await carol.say("شكرا!");
   await alice.shows("شكرا!");
-  await alice.page.screenshot({ path: join(screenshots, "room.png") });
+  await photograph(alice.page, "room");
   assert.deepEqual(texts(await alice.messages()), texts(await carol.messages()));
   assert.deepEqual(faults, []);
 });

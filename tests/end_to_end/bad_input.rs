@@ -48,8 +48,8 @@ impl Courtyard {
     }
 }
 
-/// One odd frame took the server down for everyone elsewhere: architect/architect #1093, deepstreamIO/deepstream.io #538,
-/// ueberdosis/hocuspocus #418 (case 18).
+/// One odd frame took the server down for everyone elsewhere: architect/architect #1093, deepstreamIO/deepstream.io
+/// #538, ueberdosis/hocuspocus #418 (case 18).
 #[tokio::test]
 async fn an_odd_text_is_one_error_with_a_stable_code() {
     let madang = Runtime::shared().await;

@@ -88,8 +88,8 @@ async fn crashes_in_the_middle_of_traffic_lose_and_double_nothing() {
     }
 }
 
-/// What was marked as done before it was done was never done after a crash elsewhere: aws-powertools/powertools-lambda-python
-/// #738, powertools-lambda #53 (case 20).
+/// What was marked as done before it was done was never done after a crash elsewhere:
+/// aws-powertools/powertools-lambda-python #738, powertools-lambda #53 (case 20).
 #[tokio::test]
 async fn a_crash_between_store_and_broadcast_still_broadcasts() {
     let madang = Runtime::alone().await;

@@ -59,8 +59,8 @@ fn odd_records(room: &str, sender: &str) -> Vec<(StoredRecord, &'static str)> {
 }
 
 /// One record that could not be decoded blocked its partition or took its batch along elsewhere: dapr/dapr #8284,
-/// spring-projects/spring-kafka #3297, Azure/azure-sdk-for-java #49268, aws-powertools/powertools-lambda-typescript #4988
-/// (cases 7, 22, 24).
+/// spring-projects/spring-kafka #3297, Azure/azure-sdk-for-java #49268,
+/// aws-powertools/powertools-lambda-typescript #4988 (cases 7, 22, 24).
 #[tokio::test]
 async fn odd_records_are_buried_and_their_neighbours_stored() {
     let madang = Runtime::alone().await;

@@ -168,11 +168,12 @@ impl Client {
         self.push_where(kind, |push| push["type"] == kind).await
     }
 
-    /// The first event of a room that is like this.
+    /// The newest event of a room that is like this, heard before or still to come.
     pub async fn event_where(&mut self, room: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
-            if let Some(event) = self.events(room).into_iter().find(&is_it) {
-                return event;
+            let mut heard = self.events.get(room).into_iter().flat_map(|events| events.values().rev());
+            if let Some(event) = heard.find(|event| is_it(event)) {
+                return event.clone();
             }
             self.hear(&format!("an event: {what}")).await;
         }
@@ -187,12 +188,12 @@ impl Client {
     /// Waits until so many different events of a room were heard.
     pub async fn hear_events(&mut self, room: &str, count: usize) -> Vec<Value> {
         loop {
-            let events = self.events(room);
-            if events.len() >= count {
-                assert_eq!(events.len(), count, "{}: too many events", self.user);
-                return events;
+            let heard = self.events.get(room).map_or(0, BTreeMap::len);
+            if heard >= count {
+                assert_eq!(heard, count, "{}: too many events", self.user);
+                return self.events(room);
             }
-            self.hear(&format!("{count} events of {room} (have {})", events.len())).await;
+            self.hear(&format!("{count} events of {room} (have {heard})")).await;
         }
     }
 

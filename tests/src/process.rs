@@ -71,7 +71,7 @@ impl Process {
     pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A]) -> (Self, Receiver<String>) {
         let mut command = Command::new(workspace::program());
         command.arg("--no-build").args(arguments);
-        // Only the shared system may be another one than the embedded: a test that harms its own must not harm a cluster.
+        // Broker and tables are embedded: a test that harms its own system must not harm a cluster.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("KAFKA_") || name.starts_with("AWS_")) {
                 command.env_remove(name);

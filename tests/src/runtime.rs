@@ -246,6 +246,7 @@ impl Runtime {
         let headers = [
             ("x-amz-target", target.as_str()),
             ("content-type", "application/x-amz-json-1.0"),
+            ("x-amz-date", "20260101T000000Z"),
             (
                 "authorization",
                 "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=local",
@@ -259,8 +260,10 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         let log = self.log.so_far();
         if std::thread::panicking() {
-            let first = log.len().saturating_sub(30);
-            eprintln!("the runtime's last lines:\n  {}", log.get(first..).unwrap_or_default().join("\n  "));
+            // Metrics are log lines, too, but say little about a failure.
+            let told: Vec<String> = log.into_iter().filter(|line| !line.contains(r#""CloudWatchMetrics""#)).collect();
+            let first = told.len().saturating_sub(30);
+            eprintln!("the runtime's last lines:\n  {}", told.get(first..).unwrap_or_default().join("\n  "));
         } else {
             let panic = log.iter().find(|line| line.contains("panicked at"));
             assert_eq!(panic, None, "nothing may panic");

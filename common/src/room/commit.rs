@@ -330,6 +330,10 @@ impl RoomBatch {
 /// What a record is, in the state as of its turn.
 fn decide(state: &RoomState, key: &DedupeKey, record: &Record) -> Outcome {
     if let Some(dedupe) = state.dedupe.get(key) {
+        // First: a refusal alone is written without the fence, so a late one may stand beside the acceptance.
+        if let Some(accepted) = dedupe.accepted.as_ref().filter(|accepted| accepted.id == record.id) {
+            return Outcome::Again(accepted.seq);
+        }
         if let Some(code) = dedupe.refused.get(&record.id) {
             return Outcome::Refused(*code);
         }
@@ -364,9 +368,7 @@ fn decide(state: &RoomState, key: &DedupeKey, record: &Record) -> Outcome {
 }
 
 fn decide_retry(accepted: &Accepted, record: &Record) -> Outcome {
-    if accepted.id == record.id {
-        Outcome::Again(accepted.seq)
-    } else if accepted.hash == content_hash(record) {
+    if accepted.hash == content_hash(record) {
         Outcome::Duplicate(accepted.seq)
     } else {
         Outcome::Refused(ErrorCode::IdempotencyConflict)

@@ -39,10 +39,10 @@ impl Store {
             return Ok(CommandState::Pending);
         };
         let (_, dedupe) = dedupe_from_item(room, &item)?;
-        Ok(match (dedupe.refused.get(&command), dedupe.accepted) {
-            (Some(code), _) => CommandState::Refused(*code),
-            (None, Some(accepted)) if accepted.id == command => CommandState::Committed(accepted.seq),
-            (None, Some(accepted)) => CommandState::Duplicate(accepted.seq),
+        Ok(match (dedupe.accepted, dedupe.refused.get(&command)) {
+            (Some(accepted), _) if accepted.id == command => CommandState::Committed(accepted.seq),
+            (_, Some(code)) => CommandState::Refused(*code),
+            (Some(accepted), None) => CommandState::Duplicate(accepted.seq),
             (None, None) => CommandState::Pending,
         })
     }

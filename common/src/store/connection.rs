@@ -1,12 +1,12 @@
 //! Connections on table `connections`: who speaks on a socket, and until when.
 
-use aws_sdk_dynamodb::types::{ConditionCheck, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
 
 use super::attributes::{Item, number, text};
 use super::commit::invalid;
 use super::keys::{self, Key};
 use super::session::Session;
-use super::{Store, StoreError, names};
+use super::{Store, StoreError, classify, names};
 use crate::auth::Principal;
 use crate::id::{ConnectionId, UserId};
 use crate::limits::CONNECTION_MAX_MS;
@@ -14,6 +14,9 @@ use crate::time::Time;
 
 /// How often a session change is tried again when somebody else changed the user's sessions.
 const SESSION_ATTEMPTS_MAX: u32 = 12;
+
+/// How often a connection's rows are looked at until none is left; two do unless something happens meanwhile.
+const REMOVAL_PASSES_MAX: usize = 8;
 
 /// A live connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +90,21 @@ impl Store {
         self.open_session(connection, principal, update, now).await?;
         match connection.state {
             ConnectionState::Pending => Ok(()),
-            ConnectionState::Live(_) => self.refresh_subscriptions(&connection.id, principal.expires_at).await,
+            ConnectionState::Live(_) => self.move_expiry(&connection.id, principal.expires_at, now).await,
+        }
+    }
+
+    /// Moves the expiry on a connection's subscriptions. Two refreshes at once may write the rows in another order than
+    /// the connection: whoever ends last follows the connection, or events would stop before the connection does.
+    async fn move_expiry(&self, id: &ConnectionId, mut expires_at: Time, now: Time) -> Result<(), StoreError> {
+        loop {
+            self.refresh_subscriptions(id, expires_at).await?;
+            match self.connection(id, now).await?.map(|connection| connection.state) {
+                Some(ConnectionState::Live(principal)) if principal.expires_at != expires_at => {
+                    expires_at = principal.expires_at;
+                }
+                Some(ConnectionState::Live(_) | ConnectionState::Pending) | None => return Ok(()),
+            }
         }
     }
 
@@ -154,30 +171,61 @@ impl Store {
         Ok(Some(Connection { id: id.clone(), connected_at: item.time("connectedAt")?, state }))
     }
 
-    /// Removes a connection with its subscriptions and its session. Idempotent.
+    /// Removes a connection with its subscriptions and its session. Idempotent. What may be written meanwhile rests on
+    /// the connection's row, so once that is gone, one more look finds the last of it.
     ///
     /// # Errors
     /// The table cannot be read or written; to be tried again.
     pub async fn remove_connection(&self, id: &ConnectionId, now: Time) -> Result<(), StoreError> {
-        let rows = self.connection_rows(id).await?;
-        let mut keys = Vec::new();
-        let mut user: Option<UserId> = None;
-        for row in &rows {
-            let sort = row.sort_key()?;
-            if sort.starts_with(keys::SUBSCRIPTION) {
-                let (room, subscription) = keys::split_connection_subscription(sort)?;
-                keys.push(Key::room_subscription(&room, id, subscription));
-                keys.push(Key::connection_subscription(id, &room, subscription));
-            } else if row.optional_text("user").is_some() {
-                user = Some(row.parsed("user")?);
+        for _ in 0..REMOVAL_PASSES_MAX {
+            let rows = self.connection_rows(id).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut keys = Vec::new();
+            let (mut user, mut has_connection): (Option<UserId>, bool) = (None, false);
+            for row in &rows {
+                let sort = row.sort_key()?;
+                if sort.starts_with(keys::SUBSCRIPTION) {
+                    let (room, subscription) = keys::split_connection_subscription(sort)?;
+                    keys.push(Key::room_subscription(&room, id, subscription));
+                    keys.push(Key::connection_subscription(id, &room, subscription));
+                } else {
+                    has_connection = true;
+                }
+                if row.optional_text("user").is_some() {
+                    user = Some(row.parsed("user")?);
+                }
+            }
+            if let Some(user) = &user {
+                self.change_sessions(user, now, None, |sessions| sessions.remove(id).is_some()).await?;
+            }
+            self.batch_delete(&self.connections, keys).await?;
+            // Last, so that a failure before it leaves what the next attempt starts from.
+            if has_connection {
+                self.delete_connection(id, user.as_ref()).await?;
             }
         }
-        self.batch_delete(&self.connections, keys).await?;
-        if let Some(user) = user {
-            self.change_sessions(&user, now, None, |sessions| sessions.remove(id).is_some()).await?;
+        Err(StoreError::Unavailable("the connection keeps changing".to_owned()))
+    }
+
+    /// Deletes a connection's own row, unless it has become somebody's since it was read.
+    async fn delete_connection(&self, id: &ConnectionId, user: Option<&UserId>) -> Result<(), StoreError> {
+        let delete = self.client.delete_item().table_name(&self.connections);
+        let delete = delete.set_key(Some(Key::connection(id).into_item()));
+        let delete = delete.set_expression_attribute_names(names(&[("#user", "user")]));
+        let delete = match user {
+            None => delete.condition_expression("attribute_not_exists(#user)"),
+            Some(user) => delete.condition_expression("#user = :user").expression_attribute_values(":user", text(user)),
+        };
+        match delete.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.map_err(classify) {
+            Ok(output) => {
+                self.count_write(output.consumed_capacity());
+                Ok(())
+            }
+            Err(StoreError::Condition(_)) => Ok(()),
+            Err(error) => Err(error),
         }
-        // Last, so that a failure before it leaves what the next attempt starts from.
-        self.batch_delete(&self.connections, vec![Key::connection(id)]).await
     }
 
     /// A condition for a transaction: the connection exists and its token is the one that was read.

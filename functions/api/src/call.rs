@@ -6,7 +6,8 @@ use common::json::Fields;
 use common::limits::HTTP_BODY_MAX_BYTES;
 use common::time::Time;
 use lambda_http::Request;
-use percent_encoding::percent_decode_str;
+
+use crate::encoded;
 
 /// A call of an authenticated user.
 #[derive(Debug)]
@@ -93,10 +94,7 @@ impl Call {
 }
 
 fn query(text: &str) -> Result<Vec<(String, String)>, Refusal> {
-    let decode = |part: &str| {
-        let decoded = percent_decode_str(part).decode_utf8().map_err(|_| Refusal::field("query"));
-        decoded.map(std::borrow::Cow::into_owned)
-    };
+    let decode = |part: &str| encoded::decode(part).ok_or(Refusal::field("query"));
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {

@@ -5,6 +5,7 @@ mod call;
 mod command;
 mod cors;
 mod create;
+mod encoded;
 mod handler;
 mod member;
 mod message;

@@ -3,7 +3,8 @@
 use common::code::{ErrorCode, Refusal};
 use common::id::{CommandId, RoomId, UserId};
 use lambda_http::http::Method;
-use percent_encoding::percent_decode_str;
+
+use crate::encoded;
 
 /// A known path and method, with its checked parts.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,8 +61,7 @@ impl Route {
 }
 
 fn part<T: std::str::FromStr>(encoded: &str, name: &'static str) -> Result<T, Refusal> {
-    let text = percent_decode_str(encoded).decode_utf8().map_err(|_| Refusal::field(name))?;
-    text.parse().map_err(|_| Refusal::field(name))
+    encoded::decode(encoded).and_then(|text| text.parse().ok()).ok_or(Refusal::field(name))
 }
 
 #[cfg(test)]
@@ -81,6 +81,7 @@ mod tests {
         check(Method::PUT, "/direct/100%25", Ok(Route::OpenDirect("100%".parse().unwrap())));
         check(Method::GET, "/rooms/a%2Fb", Err(Refusal::field("roomId")));
         check(Method::GET, "/rooms/%ff", Err(Refusal::field("roomId")));
+        check(Method::PUT, "/direct/%ZZ", Err(Refusal::field("userId")));
         check(Method::GET, "/rooms/a%20b/messages", Err(Refusal::field("roomId")));
     }
 

@@ -23,8 +23,8 @@ impl Consumer {
                 origin("offset", record.offset.to_string()),
                 origin("reason", reason.clone()),
             ]);
-            let key = record.key.as_deref().unwrap_or_default();
-            match self.producer.send(DEAD_LETTER_TOPIC, key, record.value.as_deref(), &headers).await {
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            match self.producer.send(DEAD_LETTER_TOPIC, key, value, &headers).await {
                 Ok(()) => {
                     self.metrics.add(Count::DeadLetters, 1);
                     tracing::warn!(

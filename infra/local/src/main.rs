@@ -46,7 +46,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log(arguments.log_level);
     let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(tasks) => tasks.block_on(runtime::run(&arguments)),
+        Ok(tasks) => {
+            let ended = tasks.block_on(runtime::run(&arguments));
+            // Whatever still runs was given up on by a second signal.
+            tasks.shutdown_background();
+            ended
+        }
         Err(error) => Err(format!("the runtime's threads did not start: {error}")),
     };
     match ended {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     dev::{Dev, EventSourceSlot},
     embedded::{Broker, Gate, Tables},
     event_source::{self, Counts, EventSource, EventSourceConfig, PartitionsInPayload, Responses},
-    faults::Faults,
+    faults::{FaultSettings, Faults},
     gateway::{Gateway, STAGE, Settings},
     kafka::Kafka,
     lambda::{self, Binary, Functions, Watchdog},
@@ -24,11 +25,18 @@ use crate::{
 /// How long the end waits for the event source to deliver what was acknowledged.
 const LAG_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the end then waits for the batches in flight: their function's timeout is far longer.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where the environment of functions that are served elsewhere is written, in the workspace.
+const ENV_FILE: &str = "target/local.env";
+
 /// Everything that runs, in the order of its start.
 struct Runtime {
     backing: Backing,
     functions: Functions,
     gateway: Arc<Gateway>,
+    faults: Arc<Faults>,
     event_source: EventSourceSlot,
     signer: Signer,
     addresses: Addresses,
@@ -83,10 +91,10 @@ async fn start(arguments: &Arguments) -> Result<Runtime, String> {
         idle_limit: Duration::from_millis(arguments.idle_timeout_ms),
         connection_limit: Duration::from_millis(arguments.max_connection_ms),
     };
-    let gateway = Gateway::start(listener, port, functions.clone(), (dev, faults), settings);
+    let gateway = Gateway::start(listener, port, functions.clone(), (dev, Arc::clone(&faults)), settings);
     let source = read_topics(arguments, &backing, &functions).await?;
     *event_source.write().await = Some(source);
-    Ok(Runtime { backing, functions, gateway, event_source, signer, addresses })
+    Ok(Runtime { backing, functions, gateway, faults, event_source, signer, addresses })
 }
 
 async fn listen(port: u16) -> Result<TcpListener, String> {
@@ -123,6 +131,9 @@ async fn functions(
         stack::Addresses { management: &addresses.management, dynamodb: &backing.dynamodb, kafka: &backing.kafka };
     let variables = stack::variables(arguments, &used, &provision::topics(), signer);
     if let Some(url) = &arguments.invoke_url {
+        let file = lambda::workspace().join(ENV_FILE);
+        std::fs::write(&file, stack::env_file(&variables)).map_err(|error| format!("{}: {error}", file.display()))?;
+        tracing::info!(url, "functions are served elsewhere: cargo lambda watch --env-file {ENV_FILE}");
         return Functions::remote(url);
     }
     let watchdog =
@@ -204,6 +215,7 @@ impl Runtime {
 
     /// Ends in the order that loses nothing: no more input, then its delivery, then those who deliver it.
     async fn end(self) {
+        self.faults.set(FaultSettings::default());
         self.gateway.drain().await;
         if let Some(event_source) = self.event_source.write().await.take() {
             event_source.resume();
@@ -212,7 +224,10 @@ impl Runtime {
             }
             let Counts { batches, records, failures, lost } = event_source.counts();
             tracing::info!(batches, records, failures, lost, "the event source ends");
-            event_source.stop().await;
+            // Dropped when it does not end in time; what is not committed is delivered again after the next start.
+            if timeout(STOP_LIMIT, event_source.stop()).await.is_err() {
+                tracing::warn!("a batch did not end in time");
+            }
         }
         self.functions.stop().await;
         if let Some(tables) = self.backing.tables {

@@ -82,6 +82,12 @@ pub(crate) fn variables(
     variables
 }
 
+/// The same for `cargo lambda watch --env-file`, which sets what belongs to the Runtime API by itself.
+pub(crate) fn env_file(variables: &[(String, String)]) -> String {
+    let own = variables.iter().filter(|(name, _)| !name.starts_with("AWS_LAMBDA_"));
+    own.map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
 /// Every function with its binary and its limits.
 pub(crate) fn specs(
     arguments: &Arguments,

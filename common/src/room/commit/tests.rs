@@ -10,7 +10,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use scenario::{Scenario, scenario};
+use scenario::{Action, RecordPlan, Scenario, scenario};
 use world::World;
 
 /// How many scenarios are played, unless `PROPTEST_CASES` is set.
@@ -36,6 +36,47 @@ fn play(scenario: &Scenario) {
         assert!(repeated.iter().all(|seq| Some(*seq) == last), "posted once more: {repeated:?}, last was {last:?}");
         world.check_complete();
     }
+}
+
+/// A story without chance, in a room of `user-0` and `user-1`.
+fn story(records: Vec<RecordPlan>, actions: Vec<Action>, records_per_transaction: usize, calm_size: usize) -> Scenario {
+    Scenario { room_exists: true, records, actions, records_per_transaction, calm_size, replay_to: 0 }
+}
+
+fn says(sender: usize, slot: usize) -> RecordPlan {
+    RecordPlan::Send { sender, slot, content: 0 }
+}
+
+/// Found by the property below: the event was posted twice in one frame.
+#[test]
+fn a_record_that_stands_twice_in_a_batch_is_posted_once() {
+    play(&story(vec![says(0, 0), RecordPlan::Again { of: 0 }], vec![], usize::MAX, 2));
+}
+
+/// Found by the property below. A batch was committed and its process died before posting; then came a batch of its
+/// first record alone, which is a refusal, and something else in it failed: all of the log was marked as delivered.
+#[test]
+fn a_failing_batch_without_events_marks_nothing_as_delivered() {
+    let committed_and_dead = [Action::Poll { size: 2 }, Action::Run { steps: 3 }, Action::Crash];
+    let marked =
+        [Action::Poll { size: 1 }, Action::FailElsewhere { handled: 0, marked: true }, Action::Run { steps: 9 }];
+    play(&story(vec![says(2, 0), says(0, 0)], [committed_and_dead, marked].concat(), usize::MAX, 1));
+}
+
+/// Found by the property below. An owner had found its first record committed but not posted, lost the race for its
+/// second to a zombie, loaded again, and forgot the first: the third one's commit marked both as delivered.
+#[test]
+fn an_owner_that_loads_again_remembers_what_it_must_post() {
+    let actions = vec![
+        Action::Poll { size: 3 },
+        Action::Run { steps: 3 },
+        Action::Poll { size: 3 },
+        Action::Run { steps: 2 },
+        Action::RunZombie { which: 0, steps: 1 },
+        Action::Run { steps: 4 },
+        Action::Crash,
+    ];
+    play(&story(vec![says(0, 0), says(0, 1), says(0, 2)], actions, 1, 3));
 }
 
 proptest! {

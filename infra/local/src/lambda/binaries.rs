@@ -43,12 +43,18 @@ struct Target {
     name: String,
 }
 
+/// The workspace that this runtime was built from.
+pub(crate) fn workspace() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).into()
+}
+
 /// Builds the functions with the profile this runtime was built with; cargo's progress goes to standard error.
 ///
 /// # Errors
 /// As [`BinariesError`] says.
 pub(crate) fn built(names: &[&'static str]) -> Result<Vec<Binary>, BinariesError> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = workspace();
     // `cargo run` names itself, so that the same cargo builds the functions.
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&workspace).args(["build", "--message-format", "json-render-diagnostics", "--profile"]);

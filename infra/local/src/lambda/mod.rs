@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-pub(crate) use binaries::{Binary, built, found_beside, found_in};
+pub(crate) use binaries::{Binary, built, found_beside, found_in, workspace};
 pub(crate) use pool::{FunctionSpec, Output};
 pub(crate) use watchdog::{ARGUMENT as WATCHDOG_ARGUMENT, Watchdog, run as run_watchdog};
 

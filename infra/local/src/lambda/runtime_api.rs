@@ -71,6 +71,9 @@ pub(super) async fn serve(listener: TcpListener, pool: Pool, environment: Arc<En
                 continue;
             }
         };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a Runtime API connection keeps its delay");
+        }
         while connections.try_join_next().is_some() {}
         let (pool, environment) = (pool.clone(), Arc::clone(&environment));
         connections.spawn(async move {

@@ -85,13 +85,18 @@ impl Table {
         assert_eq!(keys.len(), transaction.dedupe.len(), "one dedupe item twice in a transaction");
         assert_eq!(seqs.len(), transaction.events.len(), "one event twice in a transaction");
         assert!(transaction.items() <= TRANSACTION_MAX_ITEMS, "too many items in a transaction");
-        assert_eq!(transaction.head.is_some(), !transaction.events.is_empty(), "events go with the head, and only they");
+        assert_eq!(
+            transaction.head.is_some(),
+            !transaction.events.is_empty(),
+            "events go with the head, and only they"
+        );
         assert!(seqs.iter().all(|seq| !self.events.contains_key(seq)), "an event is overwritten");
     }
 
     /// The store's `mark_delivered`.
     pub(super) fn mark_delivered(&mut self, delivered: Seq) {
-        if let Some(head) = self.head.as_mut().filter(|head| head.delivered_seq < delivered && head.last_seq >= delivered)
+        if let Some(head) =
+            self.head.as_mut().filter(|head| head.delivered_seq < delivered && head.last_seq >= delivered)
         {
             head.delivered_seq = delivered;
         }

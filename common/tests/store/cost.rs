@@ -1,0 +1,144 @@
+//! What each call costs in DynamoDB units, as the API itself reports them. The numbers are the same on every machine.
+//!
+//! A batch of `k` messages of one room from `s` senders, each message's item within 1 KB, and `u` read units for the
+//! room's subscriptions (4 KB each: 37 subscriptions of ordinary ids):
+//!
+//! | batch | write units | read units | per message |
+//! |---|---|---|---|
+//! | k = 1, s = 1, u = 1 | 6 | 4 | 6 and 4 |
+//! | k = 2, s = 1, u = 1 | 10 | 5 | 5 and 2.5 |
+//! | k = 10, s = 10, u = 1 | 42 | 22 | 4.2 and 2.2 |
+//! | k = 49, s = 10, u = 2 | 198 | 62 | 4.04 and 1.27 |
+//! | k = 100, s = 60, u = 2 | 406 | 163 | 4.06 and 1.63 |
+//! | any | 4k + 2⌈k / 49⌉ | k + 1 + s + u | 4 + 2⌈k / 49⌉ / k and 1 + (1 + s + u) / k |
+//!
+//! One transaction holds 49 messages (99 items), so a batch of more writes the head more than once: 0.04 units a message.
+//! At ingress a message reads its connection and its membership: 2 units.
+//!
+//! | call | write units | read units |
+//! |---|---|---|
+//! | a room of m members | 6 + 3m | 0 |
+//! | connect, or `auth` of a pending connection | 4 | 1 |
+//! | connect without a token | 2 | 0 |
+//! | subscribe to one room | 8 | 1 for the membership |
+//! | refresh with n subscriptions | 4 + 2n | 3 |
+//! | disconnect with n subscriptions | 3 + 2n | 3 |
+//! | disconnect once more | 0 | 1 |
+//! | a refusal; the same once more | 2; 0 | 3 |
+
+use common::id::{ConnectionId, RoomId};
+use common::record::Record;
+use common::store::{Connection, ConnectionState};
+
+use crate::tables::{HOUR_MS, NOW, Tables, Units, live, send};
+
+fn units(write: u32, read: u32) -> Units {
+    Units { read: read.into(), write: write.into() }
+}
+
+/// As many messages from as many senders, with ids as long as clients give them.
+fn messages(room: &RoomId, first: u128, count: u128, senders: u128) -> Vec<Record> {
+    let record = |number: u128| {
+        let (sender, id) = (format!("user-{:03}", number % senders), format!("{number:036}"));
+        send(room, first + number, &sender, &format!("{id}-{first}"), &"x".repeat(400))
+    };
+    (0..count).map(record).collect()
+}
+
+async fn room_of_sixty(tables: &Tables) -> RoomId {
+    let users: Vec<String> = (0..60).map(|index| format!("user-{index:03}")).collect();
+    let room = tables.room("g-0123456789abcdefghijkl", &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    tables.units();
+    room
+}
+
+#[tokio::test]
+async fn a_batch_of_messages_costs_what_the_design_allows() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    let batches = [(1, 1), (2, 1), (10, 10), (49, 10), (50, 10), (98, 20), (100, 60)];
+    for (first, (count, senders)) in (1_u128..).map(|round| round * 1_000).zip(batches) {
+        tables.commit(&room, messages(&room, first, count, senders)).await;
+        let (count, senders) = (u32::try_from(count).unwrap(), u32::try_from(senders).unwrap());
+        let expected = units(4 * count + 2 * count.div_ceil(49), count + 1 + senders);
+        assert_eq!(tables.units(), expected, "{count} messages from {senders}");
+        // The design: 4 + 2/k write units, up to one transaction.
+        assert!(count > 49 || expected.write <= f64::from(4 * count + 2));
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_the_second_kilobyte_costs_two_units_more() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    let mut written = Vec::new();
+    for (number, bytes) in [(1, 600), (2, 1_000), (3, 1_700)] {
+        let id = format!("{number:036}");
+        tables.commit(&room, vec![send(&room, number, "user-000", &id, &"x".repeat(bytes))]).await;
+        written.push(tables.units().write);
+    }
+    assert_eq!(written, [6.0, 8.0, 8.0]);
+}
+
+#[tokio::test]
+async fn a_fan_out_reads_its_subscriptions_by_four_kilobytes() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    let mut read = Vec::new();
+    for index in 0..60 {
+        let user = format!("user-{index:03}");
+        let (connection, principal) = tables.connect(&format!("TXzPWdnOjoECG{index:02}="), &user).await;
+        tables.subscribe(&connection, &principal, std::slice::from_ref(&room)).await;
+        tables.units();
+        tables.store.room_subscriptions(&room, NOW).await.unwrap();
+        read.push(tables.units());
+    }
+    assert!(read[..37].iter().all(|cost| *cost == units(0, 1)), "37 rows in one unit: {read:?}");
+    assert!(read[37..].iter().all(|cost| *cost == units(0, 2)), "then another: {read:?}");
+}
+
+#[tokio::test]
+async fn a_message_at_the_door_costs_two_reads() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    let (connection, principal) = tables.connect("c1=", "user-001").await;
+    tables.units();
+    tables.store.connection(&connection, NOW).await.unwrap();
+    tables.store.member(&room, &principal.user).await.unwrap();
+    assert_eq!(tables.units(), units(0, 2));
+}
+
+#[tokio::test]
+async fn rooms_connections_and_subscriptions_cost_what_they_touch() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice", "bob"]).await;
+    assert_eq!(tables.units(), units(12, 0), "a room of two, each also in the index");
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    assert_eq!(tables.units(), units(4, 1), "connect");
+    tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
+    assert_eq!(tables.units(), units(8, 1), "subscribe");
+    tables.store.authenticate(&live(&connection, &alice), &alice, NOW).await.unwrap();
+    assert_eq!(tables.units(), units(6, 3), "refresh");
+    tables.store.remove_connection(&connection, NOW).await.unwrap();
+    assert_eq!(tables.units(), units(5, 3), "disconnect");
+    tables.store.remove_connection(&connection, NOW).await.unwrap();
+    assert_eq!(tables.units(), units(0, 1), "disconnect once more");
+
+    let id: ConnectionId = "c2=".parse().unwrap();
+    let pending = Connection { id, connected_at: NOW.plus_ms(-HOUR_MS), state: ConnectionState::Pending };
+    tables.store.put_connection(&pending, NOW).await.unwrap();
+    assert_eq!(tables.units(), units(2, 0), "pending");
+    tables.store.authenticate(&pending, &alice, NOW).await.unwrap();
+    assert_eq!(tables.units(), units(4, 1), "auth");
+}
+
+#[tokio::test]
+async fn a_refusal_is_written_once() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    let stranger = send(&room, 1, "mallory", "m", "let me in");
+    tables.commit(&room, vec![stranger.clone()]).await;
+    assert_eq!(tables.units(), units(2, 3));
+    tables.commit(&room, vec![stranger]).await;
+    assert_eq!(tables.units(), units(0, 3));
+}

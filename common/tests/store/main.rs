@@ -1,0 +1,11 @@
+//! The store against the real DynamoDB API: the real client, tables as `infra/tables.json` declares them, an embedded
+//! DynamoDB behind a loopback port. Each test has tables of its own.
+
+mod commit;
+mod connection;
+mod cost;
+mod history;
+mod race;
+mod room;
+mod subscription;
+mod tables;

@@ -1,0 +1,94 @@
+//! A connection that is removed while something else happens on it. Whatever wins, nothing may be left of it.
+
+use std::sync::Arc;
+
+use common::auth::Principal;
+use common::id::{ConnectionId, RoomId};
+use common::store::{Connection, ConnectionState};
+
+use crate::tables::{HOUR_MS, NOW, Tables, live};
+
+const ROUNDS: usize = 60;
+
+fn alice() -> Principal {
+    Principal { user: "alice".parse().unwrap(), expires_at: NOW.plus_ms(HOUR_MS) }
+}
+
+async fn leftovers(tables: &Tables, connection: &ConnectionId, room: &RoomId) -> (usize, usize, usize) {
+    let sessions = tables.store.live_connections(&[alice().user], NOW).await.unwrap();
+    let subscriptions = tables.store.room_subscriptions(room, NOW).await.unwrap();
+    let rows = tables.store.count_subscriptions(connection).await.unwrap();
+    (sessions.len(), subscriptions.len(), rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_authenticates_while_it_goes_leaves_no_session() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    for round in 0..ROUNDS {
+        let id: ConnectionId = format!("c{round}=").parse().unwrap();
+        let pending = Connection { id: id.clone(), connected_at: NOW, state: ConnectionState::Pending };
+        tables.store.put_connection(&pending, NOW).await.unwrap();
+        let store = Arc::clone(&tables.store);
+        let authenticate = tokio::spawn(async move { store.authenticate(&pending, &alice(), NOW).await });
+        let (store, gone) = (Arc::clone(&tables.store), id.clone());
+        let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
+        drop(authenticate.await.unwrap());
+        remove.await.unwrap().unwrap();
+        assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), None);
+        assert_eq!(leftovers(&tables, &id, &room).await, (0, 0, 0), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_subscribes_while_it_goes_leaves_no_subscription() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let member = tables.store.member(&room, &alice().user).await.unwrap().unwrap();
+    let memberships = [(room.clone(), member)];
+    for round in 0..ROUNDS {
+        let id: ConnectionId = format!("c{round}=").parse().unwrap();
+        tables.store.put_connection(&live(&id, &alice()), NOW).await.unwrap();
+        let (store, subscriber, memberships) = (Arc::clone(&tables.store), id.clone(), memberships.clone());
+        let subscribe = tokio::spawn(async move { store.subscribe(&subscriber, &alice(), &memberships, NOW).await });
+        let (store, gone) = (Arc::clone(&tables.store), id.clone());
+        let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
+        drop(subscribe.await.unwrap());
+        remove.await.unwrap().unwrap();
+        assert_eq!(leftovers(&tables, &id, &room).await, (0, 0, 0), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_refreshes_at_once_leave_one_expiry() {
+    let tables = Tables::new().await;
+    let mut rooms = Vec::new();
+    for index in 0..8 {
+        rooms.push(tables.room(&format!("room-{index}"), &["alice"]).await);
+    }
+    for round in 0..ROUNDS {
+        let id: ConnectionId = format!("c{round}=").parse().unwrap();
+        tables.store.put_connection(&live(&id, &alice()), NOW).await.unwrap();
+        tables.subscribe(&id, &alice(), &rooms).await;
+        let refresh = |hours: i64| {
+            let (store, connection) = (Arc::clone(&tables.store), live(&id, &alice()));
+            let principal = Principal { expires_at: NOW.plus_ms(hours * HOUR_MS), ..alice() };
+            tokio::spawn(async move { store.authenticate(&connection, &principal, NOW).await })
+        };
+        let (short, long) = (refresh(2), refresh(3));
+        short.await.unwrap().unwrap();
+        long.await.unwrap().unwrap();
+        let items = tables.items("connections").await;
+        let of_connection = items.iter().filter(|item| {
+            let (partition, sort) = (item["PK"].as_s().unwrap(), item["SK"].as_s().unwrap());
+            partition.contains(id.as_str()) || sort.contains(id.as_str())
+        });
+        let mut expiries: Vec<&str> =
+            of_connection.map(|item| item["tokenExpiresAt"].as_n().unwrap().as_str()).collect();
+        assert_eq!(expiries.len(), 1 + 2 * rooms.len());
+        expiries.sort_unstable();
+        expiries.dedup();
+        assert_eq!(expiries.len(), 1, "round {round}: rows of one connection expire at different times");
+        tables.store.remove_connection(&id, NOW).await.unwrap();
+    }
+}

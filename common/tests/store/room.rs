@@ -1,0 +1,125 @@
+//! Rooms and members.
+
+use std::collections::HashSet;
+
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use common::id::{RoomId, UserId};
+use common::room::Role;
+use common::store::Created;
+use futures_util::future::join_all;
+
+use crate::tables::{NOW, Tables, new_room, raw_key, send, seq};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_who_race_get_one_room() {
+    let tables = Tables::new().await;
+    let racers = (0..20).map(|command| {
+        let store = std::sync::Arc::clone(&tables.store);
+        tokio::spawn(async move { store.create_room(new_room("room", &["alice", "bob"], command), NOW).await.unwrap() })
+    });
+    let mut made = Vec::new();
+    let mut found = Vec::new();
+    for outcome in join_all(racers).await {
+        match outcome.unwrap() {
+            Created::New(head) => made.push(head),
+            Created::Before(before) => found.push(*before),
+        }
+    }
+    assert_eq!((made.len(), found.len()), (1, 19));
+    for (head, event, hash) in &found {
+        assert_eq!(head, &made[0], "everybody finds the one that was made");
+        assert_eq!(head.epoch.as_str().strip_prefix("epoch-"), hash.strip_prefix("hash-"));
+        assert_eq!(event.seq, seq(1));
+    }
+    assert_eq!(tables.store.members(&made[0].room, None, 10).await.unwrap().len(), 2);
+    assert_eq!(tables.items("chat").await.len(), 5, "head, event, dedupe item, two members");
+}
+
+#[tokio::test]
+async fn a_room_is_found_as_it_was_made() {
+    let tables = Tables::new().await;
+    let room = new_room("room", &["alice", "지민#1"], 7);
+    tables.store.create_room(room.clone(), NOW).await.unwrap();
+    let id = &room.head.room;
+    assert_eq!(tables.store.head(id).await.unwrap().as_ref(), Some(&room.head));
+    assert_eq!(tables.store.events_at(id, &[seq(1)]).await.unwrap(), [room.event]);
+    let members = tables.store.members(id, None, 10).await.unwrap();
+    let roles: Vec<(&str, Role)> = members.iter().map(|member| (member.user.as_str(), member.role)).collect();
+    assert_eq!(roles, [("alice", Role::Owner), ("지민#1", Role::Member)]);
+    assert!(members.iter().all(|member| member.joined_seq == seq(1) && member.read_seq == seq(1)));
+    assert_eq!(tables.store.member(id, &"carol".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(tables.store.head(&"other".parse().unwrap()).await.unwrap(), None);
+}
+
+/// 150 rooms are 300 keys: more than one batch get holds.
+#[tokio::test]
+async fn a_user_lists_more_rooms_than_one_batch_get_holds() {
+    let tables = Tables::new().await;
+    for index in 0..150 {
+        tables.room(&format!("room-{index}"), &["alice"]).await;
+    }
+    tables.room("of-others", &["bob"]).await;
+    let alice: UserId = "alice".parse().unwrap();
+    let rooms = tables.store.rooms_of(&alice).await.unwrap();
+    assert_eq!(rooms.len(), 150);
+    assert_eq!(tables.store.count_rooms(&alice).await.unwrap(), 150);
+    let mut asked = rooms.clone();
+    asked.extend(["of-others", "nowhere"].map(|room| room.parse().unwrap()));
+    let entries = tables.store.room_list_entries(&alice, &asked).await.unwrap();
+    let listed: HashSet<RoomId> = entries.into_iter().map(|entry| entry.head.room).collect();
+    assert_eq!(listed, rooms.into_iter().collect());
+}
+
+#[tokio::test]
+async fn six_thousand_members_come_page_by_page() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["user-00000"]).await;
+    let names: Vec<String> = (0..6_000).map(|index| format!("user-{index:05}")).collect();
+    for chunk in names.chunks(25) {
+        let puts = chunk.iter().map(|name| {
+            let mut item = raw_key(("ROOM#room", &format!("MEMBER#{name}")));
+            item.insert("role".to_owned(), AttributeValue::S("member".to_owned()));
+            item.insert("joinedSeq".to_owned(), AttributeValue::N("1".to_owned()));
+            item.insert("readSeq".to_owned(), AttributeValue::N("1".to_owned()));
+            item.insert("padding".to_owned(), AttributeValue::S("x".repeat(300)));
+            let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
+            WriteRequest::builder().put_request(put).build()
+        });
+        tables.client.batch_write_item().request_items("chat", puts.collect()).send().await.unwrap();
+    }
+    let mut read: Vec<String> = Vec::new();
+    let mut after: Option<UserId> = None;
+    loop {
+        let page = tables.store.members(&room, after.as_ref(), 700).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.user.clone());
+        read.extend(page.into_iter().map(|member| member.user.to_string()));
+    }
+    assert_eq!(read, names);
+    // Over two megabytes in one call: DynamoDB ends its pages at one.
+    assert_eq!(tables.store.members(&room, None, 6_000).await.unwrap().len(), 6_000);
+}
+
+#[tokio::test]
+async fn unread_counts_what_others_said() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice", "bob"]).await;
+    let alice: UserId = "alice".parse().unwrap();
+    let say = |from: u128, to: u128, sender: &'static str| {
+        let room = room.clone();
+        (from..to).map(move |number| send(&room, number, sender, &format!("m-{number}"), "hello")).collect()
+    };
+    let unread = |read| tables.store.unread(&room, &alice, seq(read));
+    assert_eq!(unread(1).await.unwrap(), 0);
+    tables.commit(&room, say(0, 99, "bob")).await;
+    assert_eq!(unread(1).await.unwrap(), 99);
+    assert_eq!(unread(51).await.unwrap(), 49);
+    tables.commit(&room, say(100, 250, "alice")).await;
+    assert_eq!(unread(1).await.unwrap(), 99, "one's own are not counted");
+    assert_eq!(unread(100).await.unwrap(), 0);
+    tables.commit(&room, say(300, 301, "bob")).await;
+    assert_eq!(unread(1).await.unwrap(), 100);
+    tables.commit(&room, say(400, 450, "bob")).await;
+    assert_eq!(unread(1).await.unwrap(), 100, "100 means that or more");
+    assert_eq!(unread(251).await.unwrap(), 50);
+}

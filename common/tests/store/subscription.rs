@@ -1,0 +1,161 @@
+//! Subscriptions: on which conditions they are written, moved and removed.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use common::auth::Principal;
+use common::id::RoomId;
+use common::room::Member;
+use common::store::{RoomSubscription, SubscribeError};
+
+use crate::tables::{HOUR_MS, NOW, Tables, live, seq};
+
+async fn membership(tables: &Tables, room: &RoomId, user: &str) -> (RoomId, Member) {
+    (room.clone(), tables.store.member(room, &user.parse().unwrap()).await.unwrap().unwrap())
+}
+
+async fn subscriptions(tables: &Tables, room: &RoomId) -> Vec<RoomSubscription> {
+    tables.store.room_subscriptions(room, NOW).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_subscription_rests_on_its_membership() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice", "bob"]).await;
+    let other = tables.room("other", &["alice"]).await;
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    let memberships = [membership(&tables, &room, "alice").await, membership(&tables, &other, "alice").await];
+    let store = &tables.store;
+
+    tables.change("chat", ("ROOM#room", "MEMBER#alice"), "joinedSeq", number(9)).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, NOW).await;
+    assert!(matches!(outcome, Err(SubscribeError::Membership)), "it is another membership now: {outcome:?}");
+    tables.remove("chat", ("ROOM#room", "MEMBER#alice")).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, NOW).await;
+    assert!(matches!(outcome, Err(SubscribeError::Membership)), "there is none: {outcome:?}");
+    assert_eq!(store.count_subscriptions(&connection).await.unwrap(), 0, "all rooms or none");
+
+    store.subscribe(&connection, &alice, &memberships[1..], NOW).await.unwrap();
+    let expected = RoomSubscription {
+        connection: connection.clone(),
+        user: alice.user.clone(),
+        joined_seq: seq(1),
+        lagged_seq: None,
+    };
+    assert_eq!(subscriptions(&tables, &other).await, [expected]);
+    assert!(subscriptions(&tables, &room).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_subscription_rests_on_its_connection() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    let memberships = [membership(&tables, &room, "alice").await];
+    let store = &tables.store;
+
+    let refreshed = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice.clone() };
+    store.authenticate(&live(&connection, &alice), &refreshed, NOW).await.unwrap();
+    let outcome = store.subscribe(&connection, &alice, &memberships, NOW).await;
+    assert!(matches!(outcome, Err(SubscribeError::Connection)), "its token is another one now: {outcome:?}");
+    store.subscribe(&connection, &refreshed, &memberships, NOW).await.unwrap();
+
+    store.remove_connection(&connection, NOW).await.unwrap();
+    let outcome = store.subscribe(&connection, &refreshed, &memberships, NOW).await;
+    assert!(matches!(outcome, Err(SubscribeError::Connection)), "it is gone: {outcome:?}");
+    tables.remove("chat", ("ROOM#room", "MEMBER#alice")).await;
+    let outcome = store.subscribe(&connection, &refreshed, &memberships, NOW).await;
+    assert!(matches!(outcome, Err(SubscribeError::Connection)), "both are gone: {outcome:?}");
+    assert!(subscriptions(&tables, &room).await.is_empty());
+}
+
+#[tokio::test]
+async fn as_many_rooms_as_a_frame_names_fit_one_transaction() {
+    let tables = Tables::new().await;
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    let mut rooms = Vec::new();
+    for index in 0..common::limits::SUBSCRIBE_MAX_ROOMS {
+        rooms.push(tables.room(&format!("room-{index}"), &["alice"]).await);
+    }
+    tables.store.subscribe(&connection, &alice, &[], NOW).await.unwrap();
+    tables.subscribe(&connection, &alice, &rooms).await;
+    tables.subscribe(&connection, &alice, &rooms).await;
+    assert_eq!(tables.store.count_subscriptions(&connection).await.unwrap(), rooms.len());
+    tables.store.unsubscribe(&connection, &rooms[..20]).await.unwrap();
+    tables.store.unsubscribe(&connection, &rooms[..20]).await.unwrap();
+    assert_eq!(tables.store.count_subscriptions(&connection).await.unwrap(), rooms.len() - 20);
+    assert!(subscriptions(&tables, &rooms[0]).await.is_empty());
+    assert_eq!(subscriptions(&tables, &rooms[20]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn rows_that_are_over_count_as_absent() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice", "bob", "carol"]).await;
+    for (connection, user) in [("c1=", "alice"), ("c2=", "bob"), ("c3=", "carol")] {
+        let (connection, principal) = tables.connect(connection, user).await;
+        tables.subscribe(&connection, &principal, std::slice::from_ref(&room)).await;
+    }
+    let users = async |now| -> Vec<String> {
+        let rows = tables.store.room_subscriptions(&room, now).await.unwrap();
+        rows.into_iter().map(|row| row.user.to_string()).collect()
+    };
+    assert_eq!(users(NOW).await, ["alice", "bob", "carol"]);
+    let over = number(NOW.unix_seconds());
+    tables.change("connections", ("ROOM#room", "CONN#c1=#json"), "ttl", over.clone()).await;
+    tables.change("connections", ("CONN#c1=", "META"), "ttl", over).await;
+    assert_eq!(users(NOW).await, ["bob", "carol"]);
+    assert!(tables.store.connection(&"c1=".parse().unwrap(), NOW).await.unwrap().is_none());
+    assert!(tables.store.connection(&"c2=".parse().unwrap(), NOW).await.unwrap().is_some());
+    // The token's expiry, with its leeway of 30 seconds.
+    assert_eq!(users(NOW.plus_ms(HOUR_MS + 29_999)).await, ["bob", "carol"]);
+    assert!(users(NOW.plus_ms(HOUR_MS + 30_000)).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_refresh_moves_what_stands_and_brings_nothing_back() {
+    let tables = Tables::new().await;
+    let rooms = [tables.room("one", &["alice"]).await, tables.room("two", &["alice"]).await];
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    tables.subscribe(&connection, &alice, &rooms).await;
+    // A kick's clean-up is half done; the other membership is a new one.
+    tables.remove("connections", ("ROOM#one", "CONN#c1=#json")).await;
+    tables.change("connections", ("ROOM#two", "CONN#c1=#json"), "joinedSeq", number(7)).await;
+
+    let refreshed = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice.clone() };
+    tables.store.authenticate(&live(&connection, &alice), &refreshed, NOW).await.unwrap();
+    let later = NOW.plus_ms(HOUR_MS + 60_000);
+    assert!(tables.store.room_subscriptions(&rooms[0], later).await.unwrap().is_empty(), "it stays away");
+    assert!(tables.store.room_subscriptions(&rooms[1], later).await.unwrap().is_empty(), "it is not the same");
+
+    tables.change("connections", ("ROOM#two", "CONN#c1=#json"), "joinedSeq", number(1)).await;
+    tables.store.authenticate(&live(&connection, &refreshed), &refreshed, NOW).await.unwrap();
+    assert_eq!(tables.store.room_subscriptions(&rooms[1], later).await.unwrap().len(), 1);
+    assert_eq!(tables.store.connection(&connection, later).await.unwrap().unwrap(), live(&connection, &refreshed));
+    assert_eq!(tables.store.live_connections(&[alice.user], later).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lag_is_noted_and_cleared_by_what_covers_it() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
+    let store = &tables.store;
+    let row = async || subscriptions(&tables, &room).await.remove(0);
+    let first = row().await;
+    store.mark_lagged(&room, &first, seq(5)).await.unwrap();
+    assert_eq!(row().await.lagged_seq, Some(seq(5)));
+    store.mark_lagged(&room, &first, seq(8)).await.unwrap();
+    store.clear_lagged(&room, &first, seq(5)).await.unwrap();
+    assert_eq!(row().await.lagged_seq, Some(seq(8)), "a later note stays");
+    store.clear_lagged(&room, &first, seq(8)).await.unwrap();
+    assert_eq!(row().await.lagged_seq, None);
+
+    store.unsubscribe(&connection, std::slice::from_ref(&room)).await.unwrap();
+    store.mark_lagged(&room, &first, seq(9)).await.unwrap();
+    store.clear_lagged(&room, &first, seq(9)).await.unwrap();
+    assert!(subscriptions(&tables, &room).await.is_empty(), "no note brings a subscription back");
+}
+
+fn number(number: i64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
