@@ -68,7 +68,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "functions_dir")]
     pub(crate) no_build: bool,
 
-    /// Take built functions from DIR/<name> or DIR/<name>/bootstrap
+    /// Take built functions from DIR/NAME or DIR/NAME/bootstrap
     #[arg(long, value_name = "DIR")]
     pub(crate) functions_dir: Option<PathBuf>,
 
