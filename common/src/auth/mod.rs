@@ -1,6 +1,6 @@
 //! Tokens: who speaks. A JWT's algorithm is fixed by the configured key, never by the token; `exp`, `sub`, the issuer
 //! and the audience are required, `nbf` is checked when present, with one leeway
-//! ([`TOKEN_LEEWAY_SECONDS`](crate::limits::TOKEN_LEEWAY_SECONDS)). Every forged token gets the same answer.
+//! ([`TOKEN_LEEWAY_SECONDS`]). Every forged token gets the same answer.
 
 mod jwks;
 

@@ -1,4 +1,4 @@
-//! The tables: the one module tree that names the DynamoDB client. [`keys`] alone builds or splits a key.
+//! The tables: the one module tree that names the DynamoDB client. `keys` alone builds or splits a key.
 //!
 //! Every read that decides something is consistent; every query pages; every batch call asks again for what was left;
 //! transaction conflicts are retried here with jitter, since the SDK does not. Rows past their `ttl` or token expiry

@@ -34,7 +34,9 @@ mod tests {
         check(Some("http://chat.example:8787"), true);
         check(Some("https://api.example"), true);
         check(Some("https://app.example.com"), true);
-        for other in ["null", "", "https://chat.example", "https://api.example.evil.test", "https://evil-app.example.com"] {
+        for other in
+            ["null", "", "https://chat.example", "https://api.example.evil.test", "https://evil-app.example.com"]
+        {
             check(Some(other), false);
         }
     }
