@@ -31,8 +31,6 @@ pub struct RequestContext {
     pub connection_id: ConnectionId,
     /// When it was opened, in milliseconds since the Unix epoch.
     pub connected_at: Option<i64>,
-    /// The API's host, which a browser's `Origin` may equal.
-    pub domain_name: Option<String>,
     /// Why the connection ended, on `$disconnect`.
     pub disconnect_reason: Option<String>,
 }

@@ -5,6 +5,7 @@
 //! | `GET /` | the page |
 //! | `GET /dev/token?sub=alice&expiresIn=3600` | `{"token"}` |
 //! | `GET /dev/functions` | `{"functions":[{"name","pid"}]}` |
+//! | `GET /dev/metrics` | `{"message":{"Produces":1,…},…}`: what the functions counted since the start |
 //! | `PUT /dev/faults` | 204; see [`crate::faults::FaultSettings`] |
 //! | `POST /dev/rewind` | 204, when the event source reads every topic from its first record again |
 //!
@@ -68,9 +69,10 @@ impl Dev {
             (&Method::GET, ["dev", "functions"]) => {
                 json_answer(StatusCode::OK, &json!({ "functions": functions.running() }))
             }
+            (&Method::GET, ["dev", "metrics"]) => json_answer(StatusCode::OK, &json!(functions.counts())),
             (&Method::PUT, ["dev", "faults"]) => self.set_faults(request.into_body()).await,
             (&Method::POST, ["dev", "rewind"]) => self.rewind().await,
-            (_, ["" | "dev"] | ["dev", "token" | "functions" | "faults" | "rewind"]) => {
+            (_, ["" | "dev"] | ["dev", "token" | "functions" | "metrics" | "faults" | "rewind"]) => {
                 message(StatusCode::METHOD_NOT_ALLOWED, "no such method here")
             }
             _ => message(StatusCode::NOT_FOUND, "no such call"),

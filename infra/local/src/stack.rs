@@ -5,9 +5,9 @@ use std::{env, path::PathBuf, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    cli::{Arguments, LogLevel},
+    cli::Arguments,
     kafka::Kafka,
-    lambda::{Binary, FunctionSpec, Output},
+    lambda::{Binary, Counts, FunctionSpec},
     provision::Topic,
     token::{AUDIENCE, ISSUER, Signer},
 };
@@ -95,9 +95,6 @@ pub(crate) fn specs(
     variables: Vec<(String, String)>,
 ) -> Vec<FunctionSpec> {
     let variables = Arc::new(variables);
-    // A line of metrics for every invocation is for scripts; people want to see their chat.
-    let talkative = arguments.json || !matches!(arguments.log_level, LogLevel::Error | LogLevel::Warn);
-    let output = if talkative { Output::Shown } else { Output::Dropped };
     let spec = |(name, program): (&'static str, PathBuf)| {
         let (_, timeout_s, maximum_count) = *FUNCTIONS.iter().find(|(known, ..)| *known == name)?;
         Some(FunctionSpec {
@@ -110,7 +107,7 @@ pub(crate) fn specs(
             maximum_count,
             concurrency: usize::from(arguments.concurrency),
             freeze: arguments.freeze,
-            output,
+            counts: Counts::default(),
         })
     };
     binaries.into_iter().filter_map(spec).collect()

@@ -30,10 +30,10 @@ fn play(scenario: &Scenario) {
     world.check_complete();
     // A rewound group repeats no more than the last batch.
     if scenario.room_exists {
-        world.say_one_more();
-        let last = world.say_one_more();
+        world.say_more(3);
+        let last = world.say_more(3);
         let repeated = world.replay(scenario.replay_to, scenario.calm_size);
-        assert!(repeated.iter().all(|seq| Some(*seq) == last), "posted once more: {repeated:?}, last was {last:?}");
+        assert!(repeated.iter().all(|seq| last.contains(seq)), "posted once more: {repeated:?}, last were {last:?}");
         world.check_complete();
     }
 }
@@ -74,6 +74,21 @@ fn an_owner_that_loads_again_remembers_what_it_must_post() {
         Action::Run { steps: 2 },
         Action::RunZombie { which: 0, steps: 1 },
         Action::Run { steps: 4 },
+        Action::Crash,
+    ];
+    play(&story(vec![says(0, 0), says(0, 1), says(0, 2)], actions, 1, 3));
+}
+
+/// An owner's first event is not posted yet when a rival writes the second; it must not take what it finds then for the
+/// log that stood there when it began.
+#[test]
+fn an_owner_that_loads_again_remembers_when_it_began() {
+    let actions = vec![
+        Action::Poll { size: 3 },
+        Action::Run { steps: 3 },
+        Action::Poll { size: 3 },
+        Action::Run { steps: 3 },
+        Action::RunZombie { which: 0, steps: 4 },
         Action::Crash,
     ];
     play(&story(vec![says(0, 0), says(0, 1), says(0, 2)], actions, 1, 3));

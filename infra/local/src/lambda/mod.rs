@@ -7,6 +7,7 @@
 //! Source: the project's platform notes, section "Runtime API as the crates use it".
 
 mod binaries;
+mod counts;
 mod environment;
 mod pool;
 mod process;
@@ -19,7 +20,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 
 pub(crate) use binaries::{Binary, built, found_beside, found_in, workspace};
-pub(crate) use pool::{FunctionSpec, Output};
+pub(crate) use counts::Counts;
+pub(crate) use pool::FunctionSpec;
 pub(crate) use watchdog::{ARGUMENT as WATCHDOG_ARGUMENT, Watchdog, run as run_watchdog};
 
 use pool::Pool;
@@ -120,6 +122,12 @@ impl Functions {
             pool.pids().into_iter().map(|pid| RunningFunction { name: name.clone(), pid }).collect::<Vec<_>>()
         };
         pools.iter().flat_map(of_pool).collect()
+    }
+
+    /// What the functions counted since the start, by function and name; nothing when they are remote.
+    pub(crate) fn counts(&self) -> BTreeMap<&str, BTreeMap<String, f64>> {
+        let Source::Processes(pools) = &self.source else { return BTreeMap::new() };
+        pools.iter().map(|(name, pool)| (name.as_str(), pool.spec().counts.sums())).collect()
     }
 
     /// Takes no more invocations, waits for those that run, then ends every process: SIGTERM, and SIGKILL after the

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    InvokeError, Watchdog,
+    Counts, InvokeError, Watchdog,
     environment::{Environment, Handed, Order, Waiting},
     process::{self, Ending},
 };
@@ -49,18 +49,8 @@ pub(crate) struct FunctionSpec {
     pub(crate) concurrency: usize,
     /// Whether the process stands still between invocations.
     pub(crate) freeze: bool,
-    /// What becomes of the process's standard output.
-    pub(crate) output: Output,
-}
-
-/// What becomes of a function's standard output, which carries its metrics; its log is on standard error and is always
-/// shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// It goes to standard error.
-    Shown,
-    /// It is read and dropped.
-    Dropped,
+    /// What it counts about itself.
+    pub(crate) counts: Counts,
 }
 
 /// The environments of one function.

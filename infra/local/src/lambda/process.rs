@@ -21,8 +21,9 @@ use tokio::{
 };
 
 use super::{
+    counts::Counts,
     environment::{Environment, Order},
-    pool::{FunctionSpec, Output, Pool},
+    pool::{FunctionSpec, Pool},
     runtime_api,
 };
 
@@ -65,9 +66,9 @@ async fn live(pool: &Pool, environment: &Arc<Environment>) -> io::Result<Ending>
     let pid = child.id();
     environment.set_pid(pid);
     let watched = pid.zip(pool.watchdog()).map(|(pid, watchdog)| watchdog.watch(pid));
-    let FunctionSpec { name, output, .. } = pool.spec();
-    forward(name, child.stdout.take(), *output);
-    forward(name, child.stderr.take(), Output::Shown);
+    let FunctionSpec { name, counts, .. } = pool.spec();
+    forward(name, child.stdout.take(), Some(counts.clone()));
+    forward(name, child.stderr.take(), None);
     let server = tokio::spawn(runtime_api::serve(listener, pool.clone(), Arc::clone(environment)));
     let ending = attend(&mut child, environment, pool.spec().init_limit).await;
     environment.set_pid(None);
@@ -131,8 +132,8 @@ fn command(spec: &FunctionSpec, runtime_api: &str) -> Command {
     command
 }
 
-/// Copies a process's lines to standard error until it ends, or only reads them.
-fn forward(function: &str, pipe: Option<impl AsyncRead + Send + Unpin + 'static>, output: Output) {
+/// Copies a process's lines to standard error until it ends, but for those that only carry counts.
+fn forward(function: &str, pipe: Option<impl AsyncRead + Send + Unpin + 'static>, counts: Option<Counts>) {
     let Some(pipe) = pipe else { return };
     let prefix = format!("[{function}] ");
     tokio::spawn(async move {
@@ -143,7 +144,8 @@ fn forward(function: &str, pipe: Option<impl AsyncRead + Send + Unpin + 'static>
             if !line.ends_with(b"\n") {
                 line.push(b'\n');
             }
-            if output == Output::Shown {
+            let text = line.get(prefix.len()..).unwrap_or_default();
+            if !counts.as_ref().is_some_and(|counts| counts.take(text)) {
                 drop(io::stderr().write_all(&line));
             }
             line.truncate(prefix.len());

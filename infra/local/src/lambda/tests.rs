@@ -65,7 +65,7 @@ fn spec() -> FunctionSpec {
         maximum_count: 2,
         concurrency: 1,
         freeze: false,
-        output: Output::Dropped,
+        counts: Counts::default(),
     }
 }
 

@@ -69,6 +69,11 @@ impl Invocation {
         self.batch.records().len()
     }
 
+    /// How often the head had moved.
+    pub(super) fn races(&self) -> usize {
+        self.races
+    }
+
     /// Another room or partition of the same batch cannot be handled.
     pub(super) fn fail_elsewhere(&mut self, failure: Elsewhere) {
         self.failure = Some(failure);
