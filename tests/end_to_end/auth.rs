@@ -260,6 +260,7 @@ async fn pages_of_other_hosts_do_not_come_in() {
         &format!("{own}.evil.test"),
         &format!("https://evil-{}", own.replace("http://", "")),
         "file://",
+        "http://127.0.0.1",
     ];
     for origin in others {
         let refused = alice.open("", &[("authorization", bearer.as_str()), ("origin", origin)]).await.err();

@@ -42,6 +42,10 @@ use keys::Key;
 /// How often a conflict or unprocessed rest is tried again before the caller hears of it.
 const ATTEMPTS_MAX: u32 = 8;
 
+/// How long a transaction may take with all its attempts: below the shortest timeout of a function, so that a client
+/// hears that the table is away.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(6);
+
 /// A call to a table failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -178,6 +182,11 @@ impl Store {
 
     /// Writes all, or nothing. Conflicts with other transactions and throttling are tried again with jitter.
     async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<(), StoreError> {
+        let outcome = tokio::time::timeout(TRANSACTION_TIMEOUT, self.try_transact(items)).await;
+        outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("a transaction took too long".to_owned())))
+    }
+
+    async fn try_transact(&self, items: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         let mut attempt = 0;
         loop {
             let write = self.client.transact_write_items().set_transact_items(Some(items.clone()));

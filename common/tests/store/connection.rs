@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::auth::Principal;
 use common::id::{ConnectionId, UserId};
-use common::store::{Connection, ConnectionState};
+use common::store::{Connection, ConnectionState, StoreError};
 use futures_util::future::join_all;
 
-use crate::tables::{HOUR_MS, NOW, Tables, is_condition, live};
+use crate::tables::{HOUR_MS, NOW, Tables, is_condition, live, store_at};
 
 fn pending(id: &ConnectionId) -> Connection {
     Connection { id: id.clone(), connected_at: NOW, state: ConnectionState::Pending }
@@ -116,4 +117,15 @@ async fn the_live_connections_of_many_are_found() {
     assert_eq!(tables.store.live_connections(&users, NOW).await.unwrap().len(), 130);
     let expired = NOW.plus_ms(HOUR_MS + 30_000);
     assert!(tables.store.live_connections(&users, expired).await.unwrap().is_empty());
+}
+
+/// A table that takes calls and never answers. A function ends after 10 seconds at the earliest; its client must hear
+/// before that.
+#[tokio::test]
+async fn a_silent_table_is_given_up_in_time() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let store = store_at(&format!("http://{}", listener.local_addr().unwrap()));
+    let pending = pending(&"c1=".parse().unwrap());
+    let outcome = tokio::time::timeout(Duration::from_millis(9_500), store.put_connection(&pending, NOW)).await;
+    assert!(matches!(outcome, Ok(Err(StoreError::Unavailable(_)))), "{outcome:?}");
 }

@@ -81,16 +81,8 @@ impl Tables {
         for (name, declaration) in &declarations {
             create(&client, name, declaration).await;
         }
-        let environment = Environment::of_pairs(&[
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("CHAT_TABLE", "chat"),
-            ("CONNECTIONS_TABLE", "connections"),
-            ("AWS_ENDPOINT_URL_DYNAMODB", &endpoint),
-        ]);
         let metrics = Arc::new(Metrics::default());
-        let store = Arc::new(Store::new(StoreConfig::new(&environment).unwrap(), Arc::clone(&metrics)));
+        let store = Arc::new(Store::new(config_at(&endpoint), Arc::clone(&metrics)));
         Self { store, client, metrics, server }
     }
 
@@ -158,6 +150,23 @@ impl Tables {
         let delete = self.client.delete_item().table_name(table).set_key(Some(raw_key(key)));
         delete.condition_expression("attribute_exists(PK)").send().await.unwrap();
     }
+}
+
+fn config_at(endpoint: &str) -> StoreConfig {
+    let environment = Environment::of_pairs(&[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("CHAT_TABLE", "chat"),
+        ("CONNECTIONS_TABLE", "connections"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
+    ]);
+    StoreConfig::new(&environment).unwrap()
+}
+
+/// A store whose tables are somewhere else, or nowhere.
+pub(crate) fn store_at(endpoint: &str) -> Store {
+    Store::new(config_at(endpoint), Arc::default())
 }
 
 pub(crate) fn raw_key((partition, sort): (&str, &str)) -> HashMap<String, AttributeValue> {
