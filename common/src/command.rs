@@ -1,8 +1,9 @@
 //! Commands: what a user wants of the system, in checked types only. A codec makes them of client frames, the API
 //! of HTTP calls.
 
-use crate::id::{ClientMessageId, Epoch, RoomId, Seq};
-use crate::text::Content;
+use crate::id::{ClientMessageId, Epoch, MessageId, RoomId, Seq, UserId};
+use crate::room::Role;
+use crate::text::{Content, RoomName};
 
 /// What one client frame asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,25 @@ pub enum Command {
     },
     /// Say something in a room.
     Send(SendMessage),
+    /// Change something else of a room.
+    Change {
+        /// The room.
+        room: RoomId,
+        /// What.
+        change: RoomChange,
+    },
+    /// Have read a room up to an event.
+    Read {
+        /// The room.
+        room: RoomId,
+        /// The event.
+        seq: Seq,
+    },
+    /// Be typing in a room.
+    Typing {
+        /// The room.
+        room: RoomId,
+    },
     /// Read messages of a room.
     History {
         /// The room.
@@ -32,9 +52,62 @@ pub enum Command {
     Ping,
 }
 
-/// A subscription to one room, perhaps with what was missed, or to several.
+/// A change of a room that is no message of one's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomChange {
+    /// Say something else instead.
+    Edit {
+        /// One's own message.
+        message: MessageId,
+        /// What is said now.
+        content: Content,
+    },
+    /// Take a message back.
+    Delete {
+        /// The message.
+        message: MessageId,
+    },
+    /// Give the group another name.
+    Rename {
+        /// The name.
+        name: RoomName,
+    },
+    /// Make people members.
+    Invite {
+        /// Who, nobody twice.
+        users: Vec<UserId>,
+    },
+    /// Be a member no more.
+    Leave {
+        /// Who becomes an owner at the same moment.
+        successor: Option<UserId>,
+    },
+    /// Remove somebody.
+    Kick {
+        /// Who.
+        user: UserId,
+    },
+    /// Let somebody do more, or less.
+    Role {
+        /// Who.
+        user: UserId,
+        /// What they may do.
+        role: Role,
+    },
+}
+
+/// A subscription.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Subscribe {
+pub struct Subscribe {
+    /// To what.
+    pub rooms: SubscribeRooms,
+    /// What beside events is wanted.
+    pub signals: Signals,
+}
+
+/// One room, perhaps with what was missed, or several.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubscribeRooms {
     /// One room.
     One {
         /// The room.
@@ -44,6 +117,36 @@ pub enum Subscribe {
     },
     /// Several rooms, without catch-up.
     Many(Vec<RoomId>),
+}
+
+/// What a subscription wants beside events; none of it is kept, and small rooms alone have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signals {
+    /// Who types.
+    pub typing: bool,
+    /// How far others have read.
+    pub read: bool,
+    /// Who comes and goes.
+    pub presence: bool,
+}
+
+impl Signals {
+    /// The names of what is wanted, as clients write them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [("typing", self.typing), ("read", self.read), ("presence", self.presence)];
+        all.into_iter().filter_map(|(name, wanted)| wanted.then_some(name))
+    }
+
+    /// Adds one by its name; false when there is none of that name.
+    pub fn add(&mut self, name: &str) -> bool {
+        match name {
+            "typing" => self.typing = true,
+            "read" => self.read = true,
+            "presence" => self.presence = true,
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// A place in a room's log, as a client knows it.

@@ -1,13 +1,17 @@
 //! From a command to its record: the door that sockets and HTTP share. What is checked here is checked again at the
 //! commit, which decides.
 
-use crate::code::ErrorCode;
-use crate::command::SendMessage;
+use futures_util::stream::{FuturesOrdered, TryStreamExt as _};
+
+use crate::code::{ErrorCode, Refusal};
+use crate::codec::frame::Commands;
+use crate::command::{RoomChange, SendMessage};
 use crate::failure::Failure;
-use crate::id::{CommandId, RoomId, UserId};
-use crate::producer::{MESSAGES_TOPIC, ProduceError, Producer};
-use crate::record::{Record, RecordBody, ReplyTo, SCHEMA_HEADER, SCHEMA_VERSION};
-use crate::room::Member;
+use crate::id::{CommandId, RoomId, Seq, UserId};
+use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, ProduceError, Producer, READ_EVENTS_TOPIC};
+use crate::record::{Marker, Record, RecordBody, ReplyTo, SCHEMA_HEADER, SCHEMA_VERSION, Signal, SignalBody};
+use crate::room::state::Lookups;
+use crate::room::{Member, rules};
 use crate::store::{Store, StoreError};
 use crate::time::Time;
 
@@ -58,6 +62,103 @@ pub async fn send_message(
     Ok(id)
 }
 
+/// Hands a change of a room to the room's one writer; an invitation as one record per person.
+///
+/// # Errors
+/// It is not allowed as the room stands now, for none of the people when it names several; or a record was not
+/// acknowledged.
+pub async fn change_room(
+    store: &Store,
+    producer: &Producer,
+    origin: Origin,
+    room: RoomId,
+    change: RoomChange,
+) -> Result<Commands, Failure> {
+    let is_invitation = matches!(change, RoomChange::Invite { .. });
+    let bodies = bodies(change);
+    let mut lookups = Lookups::default();
+    for body in &bodies {
+        lookups.add(&origin.sender, body);
+    }
+    let state = store.room_state(&room, &lookups).await?;
+    let refusals: Vec<Refusal> =
+        bodies.iter().filter_map(|body| rules::check(&state, &origin.sender, body).err()).collect();
+    if let (Some(refusal), true) = (refusals.first(), refusals.len() == bodies.len()) {
+        return Err(refusal.clone().into());
+    }
+    let produce = |body| {
+        let (id, origin, room) = (CommandId::new(origin.received_at, rand::random()), origin.clone(), room.clone());
+        async move { produce(producer, id, origin, room, body).await.map(|()| id) }
+    };
+    let mut command_ids: Vec<CommandId> =
+        bodies.into_iter().map(produce).collect::<FuturesOrdered<_>>().try_collect().await?;
+    Ok(match command_ids.pop() {
+        Some(command_id) if !is_invitation => Commands::One { command_id },
+        last => {
+            command_ids.extend(last);
+            Commands::Many { command_ids }
+        }
+    })
+}
+
+fn bodies(change: RoomChange) -> Vec<RecordBody> {
+    vec![match change {
+        RoomChange::Edit { message, content } => RecordBody::Edit { message_id: message, content },
+        RoomChange::Delete { message } => RecordBody::Delete { message_id: message },
+        RoomChange::Rename { name } => RecordBody::Rename { name },
+        RoomChange::Leave { successor } => RecordBody::Leave { successor },
+        RoomChange::Kick { user } => RecordBody::Kick { user_id: user },
+        RoomChange::Role { user, role } => RecordBody::ChangeRole { user_id: user, role },
+        RoomChange::Invite { users } => {
+            return users.into_iter().map(|user_id| RecordBody::Invite { user_id }).collect();
+        }
+    }]
+}
+
+/// Hands on how far somebody has read. The marker never moves back and never past the room's end, whatever is said.
+///
+/// # Errors
+/// The reader is not a member, or the record was not acknowledged.
+pub async fn mark_read(
+    store: &Store,
+    producer: &Producer,
+    reader: &UserId,
+    room: &RoomId,
+    seq: Seq,
+    now: Time,
+) -> Result<CommandId, Failure> {
+    require_member(store, room, reader).await?;
+    let id = CommandId::new(now, rand::random());
+    let (room_id, user_id) = (room.clone(), reader.clone());
+    let marker = Marker { v: SCHEMA_VERSION, id, room_id, user_id, seq, received_at: now };
+    put(producer, READ_EVENTS_TOPIC, marker.key(), &marker.value()).await?;
+    Ok(id)
+}
+
+/// Hands on that somebody is typing.
+///
+/// # Errors
+/// They are not a member, or the record was not acknowledged.
+pub async fn type_in(
+    store: &Store,
+    producer: &Producer,
+    user: &UserId,
+    room: &RoomId,
+    now: Time,
+) -> Result<(), Failure> {
+    require_member(store, room, user).await?;
+    Ok(signal(producer, user, SignalBody::Typing { room_id: room.clone() }, now).await?)
+}
+
+/// Produces one signal of a user.
+///
+/// # Errors
+/// It was not acknowledged.
+pub async fn signal(producer: &Producer, user: &UserId, body: SignalBody, now: Time) -> Result<(), ProduceError> {
+    let signal = Signal { v: SCHEMA_VERSION, user_id: user.clone(), at: now, body };
+    put(producer, PRESENCE_TOPIC, signal.key(), &signal.value()).await
+}
+
 /// Produces one command's record.
 ///
 /// # Errors
@@ -71,6 +172,10 @@ pub async fn produce(
 ) -> Result<(), ProduceError> {
     let Origin { sender, received_at, reply_to } = origin;
     let record = Record { v: SCHEMA_VERSION, id, room_id, sender, received_at, reply_to, body };
+    put(producer, MESSAGES_TOPIC, record.key(), &record.value()).await
+}
+
+async fn put(producer: &Producer, topic: &str, key: &str, value: &[u8]) -> Result<(), ProduceError> {
     let headers = [(SCHEMA_HEADER.to_owned(), Some(SCHEMA_VERSION.to_string().into_bytes()))];
-    producer.send(MESSAGES_TOPIC, Some(record.key().as_bytes()), Some(&record.value()), &headers).await
+    producer.send(topic, Some(key.as_bytes()), Some(value), &headers).await
 }

@@ -22,6 +22,14 @@ pub const USER_ID_MAX_BYTES: usize = 128;
 pub const ROOM_NAME_MAX_SCALARS: usize = 80;
 /// Most people named when a group is created (ours: the creation is one DynamoDB transaction of at most 100 items).
 pub const ROOM_CREATE_MAX_USERS: usize = 90;
+/// Most members of one room (ours: what one fan-out and one page of subscriptions are measured for).
+pub const MEMBERS_PER_ROOM_MAX: u64 = 10_000;
+/// Most people in one invitation (ours: one record each).
+pub const INVITE_MAX_USERS: usize = 100;
+/// Above so many members, a room has neither receipts, typing nor presence (ours: each would be a frame per member).
+pub const SIGNALS_MAX_MEMBERS: u64 = 100;
+/// How long others may show that somebody is typing, in milliseconds (ours).
+pub const TYPING_EXPIRES_MS: u64 = 5_000;
 /// Most rooms of one user (ours: a room list is sorted in memory).
 pub const ROOMS_PER_USER_MAX: usize = 1_000;
 /// Most subscriptions of one connection (ours: a refresh touches each).

@@ -18,6 +18,10 @@ use crate::metrics::{Count, Metrics};
 
 /// The topic of commands that change a room.
 pub const MESSAGES_TOPIC: &str = "chat-messages";
+/// The topic of read markers.
+pub const READ_EVENTS_TOPIC: &str = "chat-read-events";
+/// The topic of sessions and typing.
+pub const PRESENCE_TOPIC: &str = "chat-presence";
 /// The topic of records that no consumer could take.
 pub const DEAD_LETTER_TOPIC: &str = "chat-messages-dlt";
 

@@ -65,8 +65,9 @@ pub enum ServerFrame {
         /// The frame answered.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// The command's identity.
-        command_id: CommandId,
+        /// The command's identity, or one for each person invited; typing has none.
+        #[serde(flatten)]
+        commands: Option<Commands>,
         /// The message it was about.
         #[serde(skip_serializing_if = "Option::is_none")]
         client_message_id: Option<ClientMessageId>,
@@ -138,6 +139,33 @@ pub enum ServerFrame {
         /// The event behind it.
         event: RoomEvent,
     },
+    /// Somebody has read a room up to an event.
+    Read {
+        /// The room.
+        room_id: RoomId,
+        /// Who.
+        user_id: UserId,
+        /// The event.
+        seq: Seq,
+    },
+    /// Somebody is typing.
+    Typing {
+        /// Where.
+        room_id: RoomId,
+        /// Who.
+        user_id: UserId,
+        /// How long this may be shown, in milliseconds.
+        expires_in_ms: u64,
+    },
+    /// Somebody has come or gone.
+    Presence {
+        /// Who.
+        user_id: UserId,
+        /// Whether they have a session now.
+        online: bool,
+        /// When this was found.
+        at: Time,
+    },
     /// Events were skipped on this connection: fetch from the last seq on.
     Resync {
         /// The room.
@@ -155,6 +183,22 @@ pub enum ServerFrame {
         reconnect: Reconnect,
         /// After how long, in milliseconds.
         retry_after_ms: u64,
+    },
+}
+
+/// What was handed to Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Commands {
+    /// One command.
+    One {
+        /// Its identity.
+        command_id: CommandId,
+    },
+    /// One for each person invited.
+    Many {
+        /// Their identities, in the order of the people.
+        command_ids: Vec<CommandId>,
     },
 }
 
@@ -238,6 +282,12 @@ impl From<Refusal> for Reason {
 pub enum NoticeKind {
     /// A room was made with the user in it.
     Created,
+    /// The user is a member of a room from here on.
+    Invited,
+    /// The user was removed from a room; their subscriptions to it are over.
+    Kicked,
+    /// The user may do more, or less, in a room.
+    Role,
 }
 
 /// Why the server closes a connection.
@@ -247,6 +297,8 @@ pub enum ByeCode {
     TokenExpired,
     /// No token came in time.
     AuthTimeout,
+    /// The user opened more sessions than allowed; this was the oldest.
+    SessionReplaced,
     /// The client does not follow the protocol, or its connection is not known.
     ProtocolError,
 }
@@ -256,6 +308,7 @@ impl Serialize for ByeCode {
         serializer.serialize_str(match self {
             Self::TokenExpired => "token_expired",
             Self::AuthTimeout => "auth_timeout",
+            Self::SessionReplaced => "session_replaced",
             Self::ProtocolError => "protocol_error",
         })
     }

@@ -2,14 +2,17 @@
 
 use super::frame::{ClientFrame, FrameFault, ServerFrame};
 use crate::code::{ErrorCode, Refusal};
-use crate::command::{Command, HistoryPage, HistoryStart, Position, SendMessage, Subscribe, Token};
-use crate::id::{ClientMessageId, Epoch, RoomId, Seq};
+use crate::command::{
+    Command, HistoryPage, HistoryStart, Position, RoomChange, SendMessage, Signals, Subscribe, SubscribeRooms, Token,
+};
+use crate::id::{ClientMessageId, Epoch, RoomId, Seq, UserId};
 use crate::json::Fields;
 use crate::limits::{
-    FRAME_MAX_BYTES, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES, ID_MAX_CHARACTERS, SUBSCRIBE_MAX_ROOMS,
+    FRAME_MAX_BYTES, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES, ID_MAX_CHARACTERS, INVITE_MAX_USERS,
+    SUBSCRIBE_MAX_ROOMS,
 };
 use crate::room::event::RoomEvent;
-use crate::text::Content;
+use crate::text::{Content, RoomName};
 
 /// Reads one client frame.
 ///
@@ -37,20 +40,27 @@ fn frame_id(fields: &Fields) -> Result<Option<String>, Refusal> {
 }
 
 fn command(fields: &Fields) -> Result<Command, Refusal> {
-    match fields.text("action")? {
+    let action = fields.text("action")?;
+    match action {
         "auth" => Ok(Command::Auth { token: Token(fields.text("token")?.to_owned()) }),
         "subscribe" => subscribe(fields).map(Command::Subscribe),
         "unsubscribe" => Ok(Command::Unsubscribe { rooms: rooms(fields)? }),
         "send" => Ok(Command::Send(send_message(fields.parsed("roomId")?, fields)?)),
         "history" => Ok(Command::History { room: fields.parsed("roomId")?, page: history_page(fields)? }),
+        "edit" | "delete" | "rename" | "invite" | "leave" | "kick" | "role" => {
+            Ok(Command::Change { room: fields.parsed("roomId")?, change: room_change(action, fields)? })
+        }
+        "read" => Ok(Command::Read { room: fields.parsed("roomId")?, seq: read_seq(fields)? }),
+        "typing" => Ok(Command::Typing { room: fields.parsed("roomId")? }),
         "ping" => Ok(Command::Ping),
         _ => Err(ErrorCode::UnknownAction.into()),
     }
 }
 
 fn subscribe(fields: &Fields) -> Result<Subscribe, Refusal> {
+    let signals = signals(fields)?;
     if fields.get("roomIds").is_some() {
-        return rooms(fields).map(Subscribe::Many);
+        return Ok(Subscribe { rooms: SubscribeRooms::Many(rooms(fields)?), signals });
     }
     let after = match fields.optional_object("after")? {
         None => None,
@@ -60,7 +70,13 @@ fn subscribe(fields: &Fields) -> Result<Subscribe, Refusal> {
             Some(Position { epoch, seq })
         }
     };
-    Ok(Subscribe::One { room: fields.parsed("roomId")?, after })
+    Ok(Subscribe { rooms: SubscribeRooms::One { room: fields.parsed("roomId")?, after }, signals })
+}
+
+fn signals(fields: &Fields) -> Result<Signals, Refusal> {
+    let mut signals = Signals::default();
+    let names: Vec<String> = fields.optional_list("signals")?.unwrap_or_default();
+    if names.iter().all(|name| signals.add(name)) { Ok(signals) } else { Err(Refusal::field("signals")) }
 }
 
 /// `roomId` or `roomIds`, not both.
@@ -99,6 +115,44 @@ fn history_page(fields: &Fields) -> Result<HistoryPage, Refusal> {
         _ => return Err(Refusal::field("cursor")),
     };
     Ok(HistoryPage { start, limit })
+}
+
+/// The seq of a `read`, the same on every socket and over HTTP.
+///
+/// # Errors
+/// It is missing, or no place in a log.
+pub fn read_seq(fields: &Fields) -> Result<Seq, Refusal> {
+    seq(fields, "seq")?.filter(|seq| *seq > Seq::ZERO).ok_or(Refusal::field("seq"))
+}
+
+/// The body of an action that changes a room, the same on every socket and over HTTP; the room stands beside it.
+///
+/// # Errors
+/// What about it is wrong; `unknown_action` when it is none of these actions.
+pub fn room_change(action: &str, fields: &Fields) -> Result<RoomChange, Refusal> {
+    Ok(match action {
+        "edit" => RoomChange::Edit {
+            message: fields.parsed("messageId")?,
+            content: Content::try_from(fields.text("content")?.to_owned())?,
+        },
+        "delete" => RoomChange::Delete { message: fields.parsed("messageId")? },
+        "rename" => RoomChange::Rename { name: RoomName::try_from(fields.text("name")?.to_owned())? },
+        "invite" => RoomChange::Invite { users: invited(fields)? },
+        "leave" => RoomChange::Leave { successor: fields.optional_parsed("successor")? },
+        "kick" => RoomChange::Kick { user: fields.parsed("userId")? },
+        "role" => RoomChange::Role { user: fields.parsed("userId")?, role: fields.parsed("role")? },
+        _ => return Err(ErrorCode::UnknownAction.into()),
+    })
+}
+
+fn invited(fields: &Fields) -> Result<Vec<UserId>, Refusal> {
+    let mut users: Vec<UserId> = fields.optional_list("userIds")?.unwrap_or_default();
+    if !(1..=INVITE_MAX_USERS).contains(&users.len()) {
+        return Err(Refusal::field("userIds"));
+    }
+    let mut seen = std::collections::HashSet::new();
+    users.retain(|user| seen.insert(user.clone()));
+    Ok(users)
 }
 
 /// The body of a `send`, the same on every socket and over HTTP; the room stands beside it.
@@ -165,17 +219,53 @@ mod tests {
         let after = Some(Position { epoch: "e".parse().unwrap(), seq: Seq::new(3).unwrap() });
         assert_eq!(
             command(r#"{"action":"subscribe","roomId":"r","after":{"epoch":"e","seq":3}}"#),
-            Command::Subscribe(Subscribe::One { room: "r".parse().unwrap(), after })
+            Command::Subscribe(Subscribe {
+                rooms: SubscribeRooms::One { room: "r".parse().unwrap(), after },
+                signals: Signals::default()
+            })
         );
         assert_eq!(
-            command(r#"{"action":"subscribe","roomIds":["a","b","a"]}"#),
-            Command::Subscribe(Subscribe::Many(vec!["a".parse().unwrap(), "b".parse().unwrap()]))
+            command(r#"{"action":"subscribe","roomIds":["a","b","a"],"signals":["read","typing","read"]}"#),
+            Command::Subscribe(Subscribe {
+                rooms: SubscribeRooms::Many(vec!["a".parse().unwrap(), "b".parse().unwrap()]),
+                signals: Signals { typing: true, read: true, presence: false }
+            })
         );
         let page = HistoryPage { start: HistoryStart::Before(Seq::new(9).unwrap()), limit: 2 };
         assert_eq!(
             command(r#"{"action":"history","roomId":"r","before":9,"limit":2}"#),
             Command::History { room: "r".parse().unwrap(), page }
         );
+    }
+
+    #[test]
+    fn reads_every_change_of_a_room() {
+        let change = |rest: &str| match decode(&format!(r#"{{"roomId":"r",{rest}}}"#)).map(|frame| frame.command) {
+            Ok(Command::Change { room, change }) if room.as_str() == "r" => Ok(change),
+            Ok(other) => panic!("{other:?}"),
+            Err(fault) => Err((fault.refusal.code, fault.refusal.field)),
+        };
+        let field = |name| Err((ErrorCode::InvalidField, Some(name)));
+        let message = "e.7".parse().unwrap();
+        assert_eq!(change(r#""action":"delete","messageId":"e.7""#), Ok(RoomChange::Delete { message }));
+        assert_eq!(change(r#""action":"delete","messageId":"7""#), field("messageId"));
+        assert_eq!(change(r#""action":"edit","messageId":"e.7""#), field("content"));
+        assert_eq!(change(r#""action":"rename","name":" ""#), field("name"));
+        let users = vec!["a".parse().unwrap(), "b".parse().unwrap()];
+        assert_eq!(change(r#""action":"invite","userIds":["a","b","a"]"#), Ok(RoomChange::Invite { users }));
+        assert_eq!(change(r#""action":"invite","userIds":[]"#), field("userIds"));
+        assert_eq!(change(r#""action":"invite""#), field("userIds"));
+        assert_eq!(change(r#""action":"leave""#), Ok(RoomChange::Leave { successor: None }));
+        assert_eq!(change(r#""action":"leave","successor":"""#), field("successor"));
+        let user: UserId = "a".parse().unwrap();
+        assert_eq!(change(r#""action":"kick","userId":"a""#), Ok(RoomChange::Kick { user: user.clone() }));
+        let role = crate::room::Role::Admin;
+        assert_eq!(change(r#""action":"role","userId":"a","role":"admin""#), Ok(RoomChange::Role { user, role }));
+        assert_eq!(change(r#""action":"role","userId":"a","role":"king""#), field("role"));
+        assert_eq!(refused(r#"{"action":"read","roomId":"r","seq":0}"#), (ErrorCode::InvalidField, Some("seq")));
+        assert_eq!(refused(r#"{"action":"read","roomId":"r"}"#), (ErrorCode::InvalidField, Some("seq")));
+        let odd = r#"{"action":"subscribe","roomId":"r","signals":["smell"]}"#;
+        assert_eq!(refused(odd), (ErrorCode::InvalidField, Some("signals")));
     }
 
     /// One odd frame took servers down elsewhere: architect/architect#1093.

@@ -13,72 +13,24 @@
 //! ```
 //!
 //! **Order.** A record takes the next `seq`, or none. **Identity** is the record's own `id`, remembered in its dedupe
-//! item; offsets identify nothing. **Fence**: every transaction with an event is conditional on the `last_seq` that was
-//! loaded, so a second writer loses the race and starts from what it finds. **Delivered**: a commit's head write marks
-//! as delivered what stood in the log when this invocation began, unless this batch brings back events that may never
-//! have been posted; then the mark stays below the first of them.
+//! item; offsets identify nothing. **Fence**: every transaction is conditional on the `last_seq` that was loaded, so a
+//! second writer loses the race and starts from what it finds. **Delivered**: a commit's head write marks as delivered
+//! what stood in the log when this invocation began, unless this batch brings back events that may never have been
+//! posted; then the mark stays below the first of them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::event::{EventBody, Message, RoomEvent};
-use super::{Head, Member};
+use super::state::{Accepted, Change, DedupeKey, Lookups, RoomState};
+use super::{Head, rules};
 use crate::code::ErrorCode;
 use crate::id::{CommandId, MessageId, Seq, UserId};
 use crate::limits::{REFUSALS_REMEMBERED_MAX, TRANSACTION_MAX_BYTES, TRANSACTION_MAX_ITEMS};
 use crate::record::{Record, RecordBody};
-
-/// Where a record's outcome is remembered: its sender and their id of it, or the record's own id.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DedupeKey {
-    /// The authenticated sender.
-    pub sender: UserId,
-    /// The `clientMessageId`, or the record's `id` for commands without one.
-    pub slot: String,
-}
-
-impl DedupeKey {
-    /// The key of a record.
-    #[must_use]
-    pub fn of(record: &Record) -> Self {
-        let slot = record.body.client_message_id().map_or_else(|| record.id.to_string(), ToString::to_string);
-        Self { sender: record.sender.clone(), slot }
-    }
-}
-
-/// What is remembered under one [`DedupeKey`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Dedupe {
-    /// The one record that was accepted.
-    pub accepted: Option<Accepted>,
-    /// Records that were refused, with their code.
-    pub refused: HashMap<CommandId, ErrorCode>,
-}
-
-/// An accepted record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// The record.
-    pub id: CommandId,
-    /// The event that it became.
-    pub seq: Seq,
-    /// What its content was: [`content_hash`].
-    pub hash: String,
-}
-
-/// What the table holds of a room, as far as a batch needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RoomState {
-    /// The head; none when there is no such room.
-    pub head: Option<Head>,
-    /// The members among those looked up.
-    pub members: HashMap<UserId, Member>,
-    /// The dedupe items among those looked up.
-    pub dedupe: HashMap<DedupeKey, Dedupe>,
-}
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,10 +48,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn committed_seq(&self) -> Option<Seq> {
+    /// The event that this invocation committed.
+    #[must_use]
+    pub const fn event(&self) -> Option<&RoomEvent> {
+        match self {
+            Self::Committed(event) => Some(event),
+            Self::Again(_) | Self::Duplicate(_) | Self::Refused(_) | Self::Impossible => None,
+        }
+    }
+
+    /// The event of this very record, whoever committed it.
+    #[must_use]
+    pub const fn seq(&self) -> Option<Seq> {
         match self {
             Self::Committed(event) => Some(event.seq),
-            Self::Again(_) | Self::Duplicate(_) | Self::Refused(_) | Self::Impossible => None,
+            Self::Again(seq) => Some(*seq),
+            Self::Duplicate(_) | Self::Refused(_) | Self::Impossible => None,
         }
     }
 }
@@ -113,16 +77,36 @@ pub enum DedupeWrite {
     Refuse(DedupeKey, CommandId, ErrorCode),
 }
 
+impl DedupeWrite {
+    const fn key(&self) -> &DedupeKey {
+        match self {
+            Self::Accept(key, _) | Self::Refuse(key, _, _) => key,
+        }
+    }
+}
+
 /// What is written at once, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transaction {
-    /// The head to write, on condition that the stored one still has this `last_seq`. None for refusals alone: they
-    /// come out the same as long as the head stands still.
-    pub head: Option<(Head, Seq)>,
+    /// The stored head must still have this `last_seq`; none: there must be no room. Refusals depend on it too, since
+    /// they rest on memberships that change with the log.
+    pub expected: Option<Seq>,
+    /// The head to write; none when there are no events.
+    pub head: Option<Head>,
     /// New events.
     pub events: Vec<RoomEvent>,
+    /// What they change in members and messages.
+    pub changes: Vec<Change>,
     /// What to remember.
     pub dedupe: Vec<DedupeWrite>,
+}
+
+/// An item that a transaction may touch only once.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Touched {
+    Member(UserId),
+    Event(Seq),
+    Dedupe(DedupeKey),
 }
 
 impl Transaction {
@@ -132,8 +116,37 @@ impl Transaction {
         self.dedupe.is_empty()
     }
 
+    /// How many items it has: the head, and the rest.
     fn items(&self) -> usize {
-        1 + self.events.len() + self.dedupe.len()
+        1 + self.events.len() + self.changes.len() + self.dedupe.len()
+    }
+
+    /// What one record adds.
+    fn of(outcome: &Outcome, write: DedupeWrite) -> Self {
+        let event = outcome.event();
+        Self {
+            events: event.cloned().into_iter().collect(),
+            changes: event.map(Change::of).unwrap_or_default(),
+            dedupe: vec![write],
+            ..Self::default()
+        }
+    }
+
+    fn touched(&self) -> impl Iterator<Item = Touched> {
+        let changes = self.changes.iter().map(|change| match change {
+            Change::Join(member) => Touched::Member(member.user.clone()),
+            Change::Leave(user) | Change::Role(user, _) => Touched::Member(user.clone()),
+            Change::Edit { seq, .. } | Change::Erase(seq) => Touched::Event(*seq),
+        });
+        let events = self.events.iter().map(|event| Touched::Event(event.seq));
+        let dedupe = self.dedupe.iter().map(|write| Touched::Dedupe(write.key().clone()));
+        changes.chain(events).chain(dedupe)
+    }
+
+    fn append(&mut self, other: Self) {
+        self.events.extend(other.events);
+        self.changes.extend(other.changes);
+        self.dedupe.extend(other.dedupe);
     }
 }
 
@@ -184,16 +197,15 @@ impl RoomBatch {
         self.state.head.as_ref()
     }
 
-    /// Whose membership the remaining records need.
+    /// What the remaining records need.
     #[must_use]
-    pub fn member_lookups(&self) -> HashSet<UserId> {
-        self.remaining().iter().map(|record| record.sender.clone()).collect()
-    }
-
-    /// Which dedupe items the remaining records need.
-    #[must_use]
-    pub fn dedupe_lookups(&self) -> HashSet<DedupeKey> {
-        self.remaining().iter().map(DedupeKey::of).collect()
+    pub fn lookups(&self) -> Lookups {
+        let mut lookups = Lookups::default();
+        for record in self.remaining() {
+            lookups.add(&record.sender, &record.body);
+            lookups.dedupe.insert(DedupeKey::of(record));
+        }
+        lookups
     }
 
     fn remaining(&self) -> &[Record] {
@@ -201,7 +213,7 @@ impl RoomBatch {
     }
 
     /// Takes what the table holds, read in this order: the head first, then the rest.
-    pub fn loaded(&mut self, state: RoomState) {
+    pub fn loaded(&mut self, mut state: RoomState) {
         if let Some(head) = &state.head {
             let started_at = *self.started_at.get_or_insert(head.last_seq);
             let delivered = head.delivered_seq;
@@ -217,6 +229,10 @@ impl RoomBatch {
             let undelivered = decided.chain(to_decide).filter(|seq| *seq > delivered);
             let below_first = undelivered.min().map_or(started_at, Seq::previous);
             self.mark = delivered.max(started_at.min(below_first));
+        }
+        // What was committed before the head moved is still to be posted as it stands.
+        for (seq, message) in self.state.targets.drain() {
+            state.targets.entry(seq).or_insert(message);
         }
         self.state = state;
         self.planned = None;
@@ -234,32 +250,28 @@ impl RoomBatch {
         let mut bytes = 0;
         for record in self.remaining().iter().take(self.records_per_transaction) {
             let key = DedupeKey::of(record);
-            let cost = record_bytes(record);
-            let full = transaction.items() + 2 > TRANSACTION_MAX_ITEMS || bytes + cost > TRANSACTION_MAX_BYTES;
-            if !transaction.is_empty() && full {
-                break;
-            }
             let outcome = decide(&state, &key, record);
-            let Some(write) = remember(&state, &key, record, &outcome) else {
+            let Some(write) = remember(&state, key, record, &outcome) else {
                 outcomes.push(outcome);
                 continue;
             };
-            if !touched.insert(key) {
+            let more = Transaction::of(&outcome, write);
+            bytes += record_bytes(record);
+            // The head is counted in both.
+            let full = transaction.items() + more.items() - 1 > TRANSACTION_MAX_ITEMS || bytes > TRANSACTION_MAX_BYTES;
+            let twice = more.touched().any(|item| touched.contains(&item));
+            if !transaction.is_empty() && (full || twice) {
                 break;
             }
-            bytes += cost;
-            apply(&mut state, &outcome, &write);
-            transaction.dedupe.push(write);
-            if let Outcome::Committed(event) = &outcome {
-                transaction.events.push(event.clone());
-            }
+            touched.extend(more.touched());
+            apply(&mut state, &more);
+            transaction.append(more);
             outcomes.push(outcome);
         }
-        if !transaction.events.is_empty()
-            && let (Some(before), Some(after)) = (&self.state.head, &mut state.head)
-        {
-            after.delivered_seq = self.mark;
-            transaction.head = Some((after.clone(), before.last_seq));
+        transaction.expected = self.state.head.as_ref().map(|head| head.last_seq);
+        if let (Some(head), false) = (&mut state.head, transaction.events.is_empty()) {
+            head.delivered_seq = self.mark;
+            transaction.head = Some(head.clone());
         }
         self.planned = Some((state, outcomes));
         Some(transaction)
@@ -287,7 +299,7 @@ impl RoomBatch {
     #[must_use]
     pub fn undelivered_again(&self) -> Vec<Seq> {
         let delivered = self.state.head.as_ref().map_or(Seq::ZERO, |head| head.delivered_seq);
-        let committed: HashSet<Seq> = self.outcomes.iter().filter_map(Outcome::committed_seq).collect();
+        let committed: HashSet<Seq> = self.committed().map(|event| event.seq).collect();
         let again = self.outcomes.iter().filter_map(|outcome| match outcome {
             // Event 1 is told as a notice when its record comes, never as an event. A record that stands twice in one
             // batch is posted once.
@@ -300,6 +312,39 @@ impl RoomBatch {
         seqs
     }
 
+    /// The events that this invocation committed, in order.
+    fn committed(&self) -> impl Iterator<Item = &RoomEvent> {
+        self.outcomes.iter().filter_map(Outcome::event)
+    }
+
+    /// The events that this invocation committed, in order, with messages as they stand behind the whole batch: what
+    /// was deleted within it is posted nowhere.
+    #[must_use]
+    pub fn committed_events(&self) -> Vec<RoomEvent> {
+        let current = |event: &RoomEvent| {
+            let mut event = self.state.targets.get(&event.seq).unwrap_or(event).clone();
+            if let Some(edited) = event.edited_seq() {
+                event.join(self.state.targets.get(&edited).and_then(RoomEvent::message));
+            }
+            event
+        };
+        self.committed().map(current).collect()
+    }
+
+    /// Whose membership ended by records of this batch, and with which event, now or in an earlier try.
+    #[must_use]
+    pub fn removals(&self) -> Vec<(UserId, Seq)> {
+        let removal = |(record, outcome): (&Record, &Outcome)| {
+            let user = match &record.body {
+                RecordBody::Kick { user_id } => user_id,
+                RecordBody::Leave { .. } => &record.sender,
+                _ => return None,
+            };
+            Some((user.clone(), outcome.seq()?))
+        };
+        self.records.iter().zip(&self.outcomes).filter_map(removal).collect()
+    }
+
     /// How far the log is known to be posted once this batch's events are: to be written before a failure is
     /// reported. Only an event of this batch that is not known delivered says anything about those before it: their
     /// records stood before its own, and were handled. A batch without one may stand before events that an earlier
@@ -307,16 +352,8 @@ impl RoomBatch {
     #[must_use]
     pub fn delivered_after_posting(&self) -> Seq {
         let mut delivered = self.state.head.as_ref().map_or(Seq::ZERO, |head| head.delivered_seq);
-        let posted: BTreeSet<Seq> = self
-            .outcomes
-            .iter()
-            .filter_map(|outcome| match outcome {
-                Outcome::Committed(event) => Some(event.seq),
-                Outcome::Again(seq) => Some(*seq),
-                Outcome::Duplicate(_) | Outcome::Refused(_) | Outcome::Impossible => None,
-            })
-            .filter(|seq| *seq > delivered)
-            .collect();
+        let posted: BTreeSet<Seq> =
+            self.outcomes.iter().filter_map(Outcome::seq).filter(|seq| *seq > delivered).collect();
         if let Some(first) = posted.first() {
             delivered = delivered.max(self.mark.min(first.previous()));
         }
@@ -342,29 +379,41 @@ fn decide(state: &RoomState, key: &DedupeKey, record: &Record) -> Outcome {
         }
     }
     let Some(head) = &state.head else { return Outcome::Refused(ErrorCode::RoomNotFound) };
-    match &record.body {
-        RecordBody::RoomCreated {} => Outcome::Impossible,
-        RecordBody::Send { .. } if !state.members.contains_key(&record.sender) => {
-            Outcome::Refused(ErrorCode::NotMember)
-        }
-        RecordBody::Send { client_message_id, content } => {
-            let seq = head.last_seq.next();
-            let message = Message {
-                id: MessageId { epoch: head.epoch.clone(), seq },
-                client_message_id: client_message_id.clone(),
-                number: head.last_message_no + 1,
-                content: content.as_str().to_owned(),
-            };
-            Outcome::Committed(RoomEvent {
-                seq,
-                room: head.room.clone(),
-                at: record.received_at,
-                sender: record.sender.clone(),
-                command_id: record.id,
-                body: EventBody::Message(message),
-            })
-        }
+    let Some(body) = event_body(head, record) else { return Outcome::Impossible };
+    match rules::check(state, &record.sender, &record.body) {
+        Err(refusal) => Outcome::Refused(refusal.code),
+        Ok(()) => Outcome::Committed(RoomEvent {
+            seq: head.last_seq.next(),
+            room: head.room.clone(),
+            at: record.received_at,
+            sender: record.sender.clone(),
+            command_id: record.id,
+            body,
+        }),
     }
+}
+
+/// What a record becomes when it is permitted; none when its event was written with the room.
+fn event_body(head: &Head, record: &Record) -> Option<EventBody> {
+    Some(match record.body.clone() {
+        RecordBody::Send { client_message_id, content } => EventBody::Message(Message {
+            id: MessageId { epoch: head.epoch.clone(), seq: head.last_seq.next() },
+            client_message_id,
+            number: head.last_message_no + 1,
+            content: Some(content.into()),
+            edited_at: None,
+        }),
+        RecordBody::Edit { message_id, content } => {
+            EventBody::MessageEdited { message_id, content: Some(content.into()) }
+        }
+        RecordBody::Delete { message_id } => EventBody::MessageDeleted { message_id },
+        RecordBody::Rename { name } => EventBody::RoomRenamed { name: name.into() },
+        RecordBody::Invite { user_id } => EventBody::MemberInvited { user: user_id },
+        RecordBody::Leave { successor } => EventBody::MemberLeft { user: record.sender.clone(), successor },
+        RecordBody::Kick { user_id } => EventBody::MemberKicked { user: user_id },
+        RecordBody::ChangeRole { user_id, role } => EventBody::MemberRole { user: user_id, role },
+        RecordBody::RoomCreated {} => return None,
+    })
 }
 
 fn decide_retry(accepted: &Accepted, record: &Record) -> Outcome {
@@ -375,39 +424,34 @@ fn decide_retry(accepted: &Accepted, record: &Record) -> Outcome {
     }
 }
 
-/// What an outcome adds to the table, if anything.
-fn remember(state: &RoomState, key: &DedupeKey, record: &Record, outcome: &Outcome) -> Option<DedupeWrite> {
+/// What is to be remembered of an outcome, if anything.
+fn remember(state: &RoomState, key: DedupeKey, record: &Record, outcome: &Outcome) -> Option<DedupeWrite> {
     match outcome {
         Outcome::Committed(event) => {
             let accepted = Accepted { id: record.id, seq: event.seq, hash: content_hash(record) };
-            Some(DedupeWrite::Accept(key.clone(), accepted))
+            Some(DedupeWrite::Accept(key, accepted))
         }
         // A conflict is seen again from the accepted record's hash.
         Outcome::Refused(ErrorCode::IdempotencyConflict) => None,
         Outcome::Refused(code) => {
-            let known = state.dedupe.get(key);
+            let known = state.dedupe.get(&key);
             let refused = known.map_or(0, |dedupe| dedupe.refused.len());
             let again = known.is_some_and(|dedupe| dedupe.refused.contains_key(&record.id));
-            (!again && refused < REFUSALS_REMEMBERED_MAX).then(|| DedupeWrite::Refuse(key.clone(), record.id, *code))
+            (!again && refused < REFUSALS_REMEMBERED_MAX).then_some(DedupeWrite::Refuse(key, record.id, *code))
         }
         Outcome::Again(_) | Outcome::Duplicate(_) | Outcome::Impossible => None,
     }
 }
 
-fn apply(state: &mut RoomState, outcome: &Outcome, write: &DedupeWrite) {
-    if let (Outcome::Committed(event), Some(head)) = (outcome, &mut state.head) {
-        head.last_seq = event.seq;
-        head.last_activity = head.last_activity.max(event.at);
-        if let Some(message) = event.message() {
-            head.last_message_no = message.number;
-        }
+fn apply(state: &mut RoomState, transaction: &Transaction) {
+    for event in &transaction.events {
+        state.apply(event);
     }
-    match write {
-        DedupeWrite::Accept(key, accepted) => {
-            state.dedupe.entry(key.clone()).or_default().accepted = Some(accepted.clone());
-        }
-        DedupeWrite::Refuse(key, id, code) => {
-            state.dedupe.entry(key.clone()).or_default().refused.insert(*id, *code);
+    for write in &transaction.dedupe {
+        let dedupe = state.dedupe.entry(write.key().clone()).or_default();
+        match write {
+            DedupeWrite::Accept(_, accepted) => dedupe.accepted = Some(accepted.clone()),
+            DedupeWrite::Refuse(_, id, code) => drop(dedupe.refused.insert(*id, *code)),
         }
     }
 }
@@ -415,11 +459,11 @@ fn apply(state: &mut RoomState, outcome: &Outcome, write: &DedupeWrite) {
 /// A digest of what a record says, to tell a retry from a reused `clientMessageId`.
 #[must_use]
 pub fn content_hash(record: &Record) -> String {
-    let text = match &record.body {
-        RecordBody::Send { content, .. } => content.as_str(),
-        RecordBody::RoomCreated {} => "",
-    };
-    hash_text(text)
+    match &record.body {
+        RecordBody::Send { content, .. } => hash_text(content.as_str()),
+        // Known by their own id: there is no other record to tell apart.
+        _ => String::new(),
+    }
 }
 
 /// The first 16 bytes of a text's SHA-256, in URL-safe base64.
@@ -429,13 +473,13 @@ pub fn hash_text(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
 }
 
-/// What a record may weigh in a transaction, in bytes: its texts in two items, and their fixed parts.
+/// What a record may weigh in a transaction, in bytes: its texts in its items, and their fixed parts.
 fn record_bytes(record: &Record) -> usize {
     let content = match &record.body {
-        RecordBody::Send { content, .. } => content.as_str().len(),
-        RecordBody::RoomCreated {} => 0,
+        RecordBody::Send { content, .. } | RecordBody::Edit { content, .. } => content.as_str().len(),
+        _ => 0,
     };
-    content + 2 * record.sender.as_str().len() + 1_024
+    content + 2 * record.sender.as_str().len() + 2_048
 }
 
 #[cfg(test)]

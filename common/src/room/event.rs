@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::Role;
 use crate::id::{ClientMessageId, CommandId, MessageId, RoomId, Seq, UserId};
 use crate::time::Time;
 
@@ -35,6 +36,48 @@ pub enum EventBody {
     },
     /// Something was said; in its current state.
     Message(Message),
+    /// A message says something else since then.
+    MessageEdited {
+        /// Which message.
+        message_id: MessageId,
+        /// What it says now, joined from the message itself: an edit stores no text, so that a deleted message
+        /// survives nowhere. None when the message is deleted.
+        content: Option<String>,
+    },
+    /// A message was taken back.
+    MessageDeleted {
+        /// Which message.
+        message_id: MessageId,
+    },
+    /// The group has another name.
+    RoomRenamed {
+        /// The name.
+        name: String,
+    },
+    /// Somebody is a member from here on.
+    MemberInvited {
+        /// Who.
+        user: UserId,
+    },
+    /// Somebody left.
+    MemberLeft {
+        /// Who: the event's sender.
+        user: UserId,
+        /// Who is an owner from here on, when the leaver named one.
+        successor: Option<UserId>,
+    },
+    /// Somebody was removed.
+    MemberKicked {
+        /// Who.
+        user: UserId,
+    },
+    /// Somebody may do more, or less, from here on.
+    MemberRole {
+        /// Who.
+        user: UserId,
+        /// What they may do.
+        role: Role,
+    },
 }
 
 /// A message in its current state.
@@ -46,8 +89,10 @@ pub struct Message {
     pub client_message_id: ClientMessageId,
     /// Its number among the room's messages, from 1.
     pub number: u64,
-    /// What was said.
-    pub content: String,
+    /// What it says; none once it is deleted.
+    pub content: Option<String>,
+    /// When it was last changed.
+    pub edited_at: Option<Time>,
 }
 
 impl EventBody {
@@ -57,6 +102,13 @@ impl EventBody {
         match self {
             Self::RoomCreated { .. } => "room.created",
             Self::Message(_) => "message",
+            Self::MessageEdited { .. } => "message.edited",
+            Self::MessageDeleted { .. } => "message.deleted",
+            Self::RoomRenamed { .. } => "room.renamed",
+            Self::MemberInvited { .. } => "member.invited",
+            Self::MemberLeft { .. } => "member.left",
+            Self::MemberKicked { .. } => "member.kicked",
+            Self::MemberRole { .. } => "member.role",
         }
     }
 }
@@ -67,7 +119,32 @@ impl RoomEvent {
     pub const fn message(&self) -> Option<&Message> {
         match &self.body {
             EventBody::Message(message) => Some(message),
-            EventBody::RoomCreated { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The message whose text must be joined into this event before anybody sees it.
+    #[must_use]
+    pub const fn edited_seq(&self) -> Option<Seq> {
+        match &self.body {
+            EventBody::MessageEdited { message_id, .. } => Some(message_id.seq),
+            _ => None,
+        }
+    }
+
+    /// Puts what the edited message says now into an edit.
+    pub fn join(&mut self, target: Option<&Message>) {
+        if let EventBody::MessageEdited { content, .. } = &mut self.body {
+            *content = target.and_then(|message| message.content.clone());
+        }
+    }
+
+    /// Whose membership ends with this event.
+    #[must_use]
+    pub const fn removed(&self) -> Option<&UserId> {
+        match &self.body {
+            EventBody::MemberLeft { user, .. } | EventBody::MemberKicked { user } => Some(user),
+            _ => None,
         }
     }
 }
@@ -90,7 +167,39 @@ impl Serialize for RoomEvent {
             EventBody::Message(message) => {
                 object.serialize_entry("messageId", &message.id)?;
                 object.serialize_entry("clientMessageId", &message.client_message_id)?;
-                object.serialize_entry("content", &message.content)?;
+                match &message.content {
+                    Some(content) => object.serialize_entry("content", content)?,
+                    None => object.serialize_entry("deleted", &true)?,
+                }
+                if let Some(edited_at) = &message.edited_at {
+                    object.serialize_entry("editedAt", edited_at)?;
+                }
+            }
+            EventBody::MessageEdited { message_id, content } => {
+                object.serialize_entry("messageId", message_id)?;
+                object.serialize_entry("targetSeq", &message_id.seq)?;
+                match content {
+                    Some(content) => object.serialize_entry("content", content)?,
+                    None => object.serialize_entry("deleted", &true)?,
+                }
+            }
+            EventBody::MessageDeleted { message_id } => {
+                object.serialize_entry("messageId", message_id)?;
+                object.serialize_entry("targetSeq", &message_id.seq)?;
+            }
+            EventBody::RoomRenamed { name } => object.serialize_entry("name", name)?,
+            EventBody::MemberInvited { user } | EventBody::MemberKicked { user } => {
+                object.serialize_entry("userId", user)?;
+            }
+            EventBody::MemberLeft { user, successor } => {
+                object.serialize_entry("userId", user)?;
+                if let Some(successor) = successor {
+                    object.serialize_entry("successor", successor)?;
+                }
+            }
+            EventBody::MemberRole { user, role } => {
+                object.serialize_entry("userId", user)?;
+                object.serialize_entry("role", role)?;
             }
         }
         object.end()

@@ -3,9 +3,13 @@
 
 pub mod commit;
 pub mod event;
+pub mod rules;
+pub mod state;
 
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::id::{Epoch, RoomId, Seq, UserId};
 use crate::time::Time;
@@ -27,6 +31,8 @@ pub struct Head {
     pub last_message_no: u64,
     /// How many members the room has.
     pub member_count: u64,
+    /// How many of them are owners; a direct room has none.
+    pub owner_count: u64,
     /// When the room was made.
     pub created_at: Time,
     /// When something durable last happened.
@@ -81,7 +87,8 @@ pub struct Member {
 }
 
 /// What a member may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Talks.
     Member,

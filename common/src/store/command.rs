@@ -5,7 +5,7 @@ use super::keys::Key;
 use super::{Store, StoreError};
 use crate::code::ErrorCode;
 use crate::id::{ClientMessageId, CommandId, RoomId, Seq, UserId};
-use crate::room::commit::DedupeKey;
+use crate::room::state::DedupeKey;
 
 /// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

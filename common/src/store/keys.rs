@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::StoreError;
 use super::attributes::text;
 use crate::id::{ConnectionId, RoomId, Seq, UserId};
-use crate::room::commit::DedupeKey;
+use crate::room::state::DedupeKey;
 
 /// The subscription id of connections whose codec has none of its own.
 pub(super) const JSON_SUBSCRIPTION: &str = "json";

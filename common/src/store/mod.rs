@@ -8,6 +8,7 @@ mod attributes;
 mod command;
 mod commit;
 mod connection;
+mod event;
 mod keys;
 mod room;
 mod session;
@@ -16,6 +17,7 @@ mod subscription;
 pub use command::CommandState;
 pub use connection::{Connection, ConnectionState};
 pub use room::{Created, NewRoom, RoomListEntry};
+pub use session::LiveConnection;
 pub use subscription::{RoomSubscription, SubscribeError};
 
 use std::collections::HashMap;

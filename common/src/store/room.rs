@@ -1,15 +1,16 @@
-//! Rooms, members and events on table `chat`.
+//! Rooms and their members on table `chat`.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, Select, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
 use super::commit::{dedupe_from_item, invalid};
+use super::event::event_item;
 use super::keys::{self, Key};
 use super::{Store, StoreError, classify};
 use crate::id::{RoomId, Seq, UserId};
-use crate::limits::{DEDUPE_TTL_SECONDS, ROOMS_PER_USER_MAX, UNREAD_MAX};
-use crate::room::commit::DedupeKey;
-use crate::room::event::{EventBody, Message, RoomEvent};
+use crate::limits::{DEDUPE_TTL_SECONDS, ROOMS_PER_USER_MAX};
+use crate::room::event::RoomEvent;
+use crate::room::state::DedupeKey;
 use crate::room::{Head, Member, Role, RoomKind};
 use crate::time::Time;
 
@@ -42,13 +43,6 @@ pub struct RoomListEntry {
     pub head: Head,
     /// The membership.
     pub member: Member,
-}
-
-/// Which way a query goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forwards,
-    Backwards,
 }
 
 impl Store {
@@ -195,103 +189,6 @@ impl Store {
         }
     }
 
-    /// Events behind a seq, oldest first.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub async fn events_after(&self, room: &RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, StoreError> {
-        self.events(room, (after.next(), None), Direction::Forwards, limit, |_| true).await
-    }
-
-    /// Messages behind a seq, oldest first.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub async fn messages_after(&self, room: &RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, StoreError> {
-        self.events(room, (after.next(), None), Direction::Forwards, limit, is_message).await
-    }
-
-    /// Messages before a seq, newest first; the newest of all without one.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub async fn messages_before(
-        &self,
-        room: &RoomId,
-        before: Option<Seq>,
-        limit: usize,
-    ) -> Result<Vec<RoomEvent>, StoreError> {
-        let range = (Seq::ZERO, before.map(Seq::previous));
-        self.events(room, range, Direction::Backwards, limit, is_message).await
-    }
-
-    /// Events of a range of seqs that are wanted, page after page until there are enough: no page ends early because
-    /// its events were not wanted.
-    async fn events(
-        &self,
-        room: &RoomId,
-        (from, to): (Seq, Option<Seq>),
-        direction: Direction,
-        limit: usize,
-        wanted: fn(&RoomEvent) -> bool,
-    ) -> Result<Vec<RoomEvent>, StoreError> {
-        let mut events = Vec::new();
-        let last = to.map_or_else(keys::event_sort_end, keys::event_sort);
-        let first = keys::event_sort(from);
-        let mut start = None;
-        // An empty range is an invalid call to DynamoDB.
-        if last < first {
-            return Ok(events);
-        }
-        loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.chat)
-                .key_condition_expression("PK = :room AND SK BETWEEN :first AND :last")
-                .expression_attribute_values(":room", text(keys::room_partition(room)))
-                .expression_attribute_values(":first", text(&first))
-                .expression_attribute_values(":last", text(&last))
-                .scan_index_forward(direction == Direction::Forwards)
-                .consistent_read(true)
-                .limit(i32::try_from(limit - events.len()).unwrap_or(i32::MAX).max(10))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let output = query.send().await.map_err(classify)?;
-            self.count_read(output.consumed_capacity());
-            for item in output.items.unwrap_or_default() {
-                let event = event_from_item(room, &Item(item))?;
-                if wanted(&event) {
-                    events.push(event);
-                }
-            }
-            start = output.last_evaluated_key;
-            if start.is_none() || events.len() >= limit {
-                events.truncate(limit);
-                return Ok(events);
-            }
-        }
-    }
-
-    /// How many messages of others stand behind a seq; [`UNREAD_MAX`] means that or more.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub async fn unread(&self, room: &RoomId, user: &UserId, read: Seq) -> Result<u64, StoreError> {
-        let mut count = 0;
-        let mut after = read;
-        loop {
-            let page = self.messages_after(room, after, crate::limits::HISTORY_MAX_MESSAGES).await?;
-            count += page.iter().filter(|event| event.sender != *user).count() as u64;
-            match page.last() {
-                Some(last) if count < UNREAD_MAX && page.len() == crate::limits::HISTORY_MAX_MESSAGES => {
-                    after = last.seq
-                }
-                _ => return Ok(count.min(UNREAD_MAX)),
-            }
-        }
-    }
-
     /// How many rooms a user has, counted no further than the limit.
     ///
     /// # Errors
@@ -313,10 +210,6 @@ impl Store {
     }
 }
 
-fn is_message(event: &RoomEvent) -> bool {
-    event.message().is_some()
-}
-
 fn head_item(head: &Head) -> Item {
     let item = Item::at(Key::head(&head.room))
         .with("kind", text(head.kind.as_str()))
@@ -325,6 +218,7 @@ fn head_item(head: &Head) -> Item {
         .with("lastSeq", number(head.last_seq))
         .with("lastMessageNo", number(head.last_message_no))
         .with("memberCount", number(head.member_count))
+        .with("ownerCount", number(head.owner_count))
         .with("createdAt", number(head.created_at.unix_ms()))
         .with("lastActivityAt", number(head.last_activity.unix_ms()))
         .with("deliveredSeq", number(head.delivered_seq));
@@ -351,13 +245,14 @@ pub(super) fn head_from_item(room: &RoomId, item: &Item) -> Result<Head, StoreEr
         last_seq: item.seq("lastSeq")?,
         last_message_no: item.number("lastMessageNo")?,
         member_count: item.number("memberCount")?,
+        owner_count: item.number("ownerCount")?,
         created_at: item.time("createdAt")?,
         last_activity: item.time("lastActivityAt")?,
         delivered_seq: item.seq("deliveredSeq")?,
     })
 }
 
-fn users(item: &Item, name: &'static str) -> Result<Vec<UserId>, StoreError> {
+pub(super) fn users(item: &Item, name: &'static str) -> Result<Vec<UserId>, StoreError> {
     item.texts(name)?.into_iter().map(|user| user.parse().map_err(|_| StoreError::Item(name))).collect()
 }
 
@@ -376,46 +271,5 @@ pub(super) fn member_from_item(item: &Item) -> Result<Member, StoreError> {
         role: item.parsed("role")?,
         joined_seq: item.seq("joinedSeq")?,
         read_seq: item.seq("readSeq")?,
-    })
-}
-
-pub(super) fn event_item(event: &RoomEvent) -> Item {
-    let item = Item::at(Key::event(&event.room, event.seq))
-        .with("kind", text(event.body.kind()))
-        .with("at", number(event.at.unix_ms()))
-        .with("sender", text(&event.sender))
-        .with("commandId", text(event.command_id));
-    match &event.body {
-        EventBody::RoomCreated { name, users } => {
-            let users = users.iter().map(text).collect();
-            item.with("name", text(name)).with("users", AttributeValue::L(users))
-        }
-        EventBody::Message(message) => item
-            .with("epoch", text(&message.id.epoch))
-            .with("clientMessageId", text(&message.client_message_id))
-            .with("messageNo", number(message.number))
-            .with("content", text(&message.content)),
-    }
-}
-
-pub(super) fn event_from_item(room: &RoomId, item: &Item) -> Result<RoomEvent, StoreError> {
-    let seq = keys::split_event(item.sort_key()?)?;
-    let body = match item.text("kind")? {
-        "room.created" => EventBody::RoomCreated { name: item.text("name")?.to_owned(), users: users(item, "users")? },
-        "message" => EventBody::Message(Message {
-            id: crate::id::MessageId { epoch: item.parsed("epoch")?, seq },
-            client_message_id: item.parsed("clientMessageId")?,
-            number: item.number("messageNo")?,
-            content: item.text("content")?.to_owned(),
-        }),
-        _ => return Err(StoreError::Item("kind")),
-    };
-    Ok(RoomEvent {
-        seq,
-        room: room.clone(),
-        at: item.time("at")?,
-        sender: item.parsed("sender")?,
-        command_id: item.parsed("commandId")?,
-        body,
     })
 }

@@ -21,6 +21,28 @@ pub(super) struct Session {
     pub(super) expires_at: Time,
 }
 
+/// A live connection, found through its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveConnection {
+    /// Whose it is.
+    pub user: UserId,
+    /// Its name.
+    pub connection: ConnectionId,
+    /// When it was opened.
+    pub connected_at: Time,
+}
+
+/// How old a connection is when its `$connect` is over for certain, in milliseconds (API Gateway waits 29 s at most).
+const ESTABLISHED_MS: i64 = 60_000;
+
+impl LiveConnection {
+    /// Whether its `$connect` is over: until then the gateway answers as if it were gone.
+    #[must_use]
+    pub fn is_established(&self, now: Time) -> bool {
+        self.connected_at.plus_ms(ESTABLISHED_MS) < now
+    }
+}
+
 /// A user's live connections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sessions {
@@ -36,15 +58,11 @@ impl Store {
         item.map_or_else(|| Ok(Sessions::default()), |item| sessions_from_item(&item, now))
     }
 
-    /// The connections of a user whose token is good, for notices.
+    /// The connections of users whose token is good: where something is told that concerns a user, not a room.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub async fn live_connections(
-        &self,
-        users: &[UserId],
-        now: Time,
-    ) -> Result<Vec<(UserId, ConnectionId)>, StoreError> {
+    pub async fn live_connections(&self, users: &[UserId], now: Time) -> Result<Vec<LiveConnection>, StoreError> {
         let keys = users.iter().map(Key::sessions).collect();
         let mut live = Vec::new();
         for item in self.batch_get(&self.connections, keys).await? {
@@ -52,7 +70,11 @@ impl Store {
             let sessions = sessions_from_item(&item, now)?;
             let good = sessions.connections.into_iter();
             let good = good.filter(|(_, session)| !crate::auth::expired(session.expires_at, now));
-            live.extend(good.map(|(connection, _)| (user.clone(), connection)));
+            live.extend(good.map(|(connection, session)| LiveConnection {
+                user: user.clone(),
+                connection,
+                connected_at: session.connected_at,
+            }));
         }
         Ok(live)
     }

@@ -1,7 +1,7 @@
 //! Subscriptions on table `connections`, each in two rows: its room's, for the fan-out, and its connection's, for
 //! cleaning up.
 
-use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
@@ -9,6 +9,7 @@ use super::commit::invalid;
 use super::keys::{self, JSON_SUBSCRIPTION, Key};
 use super::{Store, StoreError, classify};
 use crate::auth::{Principal, expired};
+use crate::command::Signals;
 use crate::id::{ConnectionId, RoomId, Seq, UserId};
 use crate::limits::CONNECTION_MAX_MS;
 use crate::room::Member;
@@ -40,6 +41,8 @@ pub struct RoomSubscription {
     pub user: UserId,
     /// The membership that it rests on.
     pub joined_seq: Seq,
+    /// What beside events is wanted.
+    pub signals: Signals,
     /// Events up to here were skipped on this connection; a `resync` is due.
     pub lagged_seq: Option<Seq>,
 }
@@ -55,12 +58,14 @@ impl Store {
         connection: &ConnectionId,
         principal: &Principal,
         memberships: &[(RoomId, Member)],
+        signals: Signals,
         now: Time,
     ) -> Result<(), SubscribeError> {
         let mut items =
             vec![self.connection_unchanged(connection, principal.expires_at).map_err(SubscribeError::Store)?];
         for (room, member) in memberships {
-            items.extend(self.subscription(connection, principal, room, member, now).map_err(SubscribeError::Store)?);
+            let rows = self.subscription(connection, principal, (room, member), signals, now);
+            items.extend(rows.map_err(SubscribeError::Store)?);
         }
         match self.transact(items).await {
             Ok(()) => Ok(()),
@@ -74,8 +79,8 @@ impl Store {
         &self,
         connection: &ConnectionId,
         principal: &Principal,
-        room: &RoomId,
-        member: &Member,
+        (room, member): (&RoomId, &Member),
+        signals: Signals,
         now: Time,
     ) -> Result<[TransactWriteItem; 3], StoreError> {
         let check = ConditionCheck::builder()
@@ -86,11 +91,16 @@ impl Store {
             .build()
             .map_err(invalid)?;
         let put = |key| {
-            let item = Item::at(key)
+            let mut item = Item::at(key)
                 .with("user", text(&principal.user))
                 .with("joinedSeq", number(member.joined_seq))
                 .with("tokenExpiresAt", number(principal.expires_at.unix_ms()))
                 .with("ttl", number(now.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600));
+            let names: Vec<String> = signals.names().map(str::to_owned).collect();
+            // DynamoDB has no empty sets.
+            if !names.is_empty() {
+                item = item.with("signals", AttributeValue::Ss(names));
+            }
             let put = Put::builder().table_name(&self.connections).set_item(Some(item.0)).build().map_err(invalid)?;
             Ok::<_, StoreError>(TransactWriteItem::builder().put(put).build())
         };
@@ -113,6 +123,51 @@ impl Store {
             ]
         });
         self.batch_delete(&self.connections, keys.collect()).await
+    }
+
+    /// Ends subscriptions whose member was removed by an event, both rows of each, unless they rest on a later
+    /// membership: a late or repeated clean-up spares whoever was invited again. Idempotent.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn end_subscriptions(
+        &self,
+        room: &RoomId,
+        connections: &[ConnectionId],
+        removed_with: Seq,
+    ) -> Result<(), StoreError> {
+        let keys = |connection| {
+            (
+                Key::connection_subscription(connection, room, JSON_SUBSCRIPTION),
+                Key::room_subscription(room, connection, JSON_SUBSCRIPTION),
+            )
+        };
+        let keys: Vec<_> = connections.iter().map(keys).collect();
+        let end = |(of_connection, of_room)| async move {
+            // The room's row last: it is what a repeated clean-up starts from.
+            self.end_subscription(of_connection, removed_with).await?;
+            self.end_subscription(of_room, removed_with).await
+        };
+        futures_util::stream::iter(keys.into_iter().map(end)).buffer_unordered(UPDATES_AT_ONCE).try_collect().await
+    }
+
+    async fn end_subscription(&self, key: Key, removed_with: Seq) -> Result<(), StoreError> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.connections)
+            .set_key(Some(key.into_item()))
+            .condition_expression("joinedSeq < :removed")
+            .expression_attribute_values(":removed", number(removed_with))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        match delete.send().await.map_err(classify) {
+            Ok(output) => {
+                self.count_write(output.consumed_capacity());
+                Ok(())
+            }
+            Err(StoreError::Condition(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many subscriptions a connection has.
@@ -141,10 +196,16 @@ impl Store {
                 continue;
             }
             let (connection, _) = keys::split_room_subscription(row.sort_key()?)?;
+            let mut signals = Signals::default();
+            for name in row.text_set("signals") {
+                // A name that a later version wrote means nothing here.
+                signals.add(name);
+            }
             subscriptions.push(RoomSubscription {
                 connection,
                 user: row.parsed("user")?,
                 joined_seq: row.seq("joinedSeq")?,
+                signals,
                 lagged_seq: row.optional_number("laggedSeq")?.and_then(|seq| Seq::new(seq).ok()),
             });
         }

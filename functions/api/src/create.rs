@@ -113,6 +113,7 @@ fn new_room(call: &Call, wanted: Wanted, hash: String) -> Result<NewRoom, Failur
         last_seq: first,
         last_message_no: 0,
         member_count: members.len() as u64,
+        owner_count: members.iter().filter(|(_, role)| *role == Role::Owner).count() as u64,
         created_at: call.now,
         last_activity: call.now,
         delivered_seq: Seq::ZERO,

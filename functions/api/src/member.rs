@@ -43,7 +43,7 @@ impl Api {
         members.truncate(limit);
         let users: Vec<UserId> = members.iter().map(|member| member.user.clone()).collect();
         let live = self.store.live_connections(&users, call.now).await?;
-        let online: HashSet<&UserId> = live.iter().map(|(user, _)| user).collect();
+        let online: HashSet<&UserId> = live.iter().map(|live| &live.user).collect();
         let view = |member| member_view(member, online.contains(&member.user));
         let cursor = users.last().filter(|_| more).map(|last| self.cursors.seal(&list, &call.user, last));
         Ok(Answer::ok(&MemberList { members: members.iter().map(view).collect(), cursor }))

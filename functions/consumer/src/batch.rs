@@ -1,52 +1,76 @@
-//! A batch from the event source, sorted into rooms and records that are not ours.
+//! A batch from the event source, sorted: room by room, user by user, and what is nobody's.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use common::id::RoomId;
+use common::id::{RoomId, UserId};
 use common::kafka_event::{KafkaEvent, KafkaRecord};
-use common::producer::MESSAGES_TOPIC;
-use common::record::{Record, Undecodable};
+use common::record::{self, AnyRecord, Marker, Record, Signal, Undecodable};
 
 /// A record with the place that it came from.
 #[derive(Debug)]
-pub(crate) struct Placed {
+pub(crate) struct Placed<T> {
     /// As it stood on the topic.
     pub(crate) raw: KafkaRecord,
     /// What it says.
-    pub(crate) record: Record,
+    pub(crate) record: T,
 }
 
-/// A batch: every record is either a room's or nobody's.
+/// Records by what they concern, each group in Kafka's order.
+#[derive(Debug)]
+pub(crate) struct Groups<K, T> {
+    groups: Vec<(K, Vec<Placed<T>>)>,
+    index: HashMap<K, usize>,
+}
+
+/// A batch: every record is a room's, a user's or nobody's.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// By room, each in Kafka's order.
-    pub(crate) rooms: Vec<(RoomId, Vec<Placed>)>,
+    /// What changes rooms.
+    pub(crate) rooms: Groups<RoomId, Record>,
+    /// How far rooms are read.
+    pub(crate) markers: Groups<RoomId, Marker>,
+    /// What users' sessions do.
+    pub(crate) signals: Groups<UserId, Signal>,
     /// What cannot be decoded, with the reason.
     pub(crate) undecodable: Vec<(KafkaRecord, Undecodable)>,
+}
+
+impl<K, T> Default for Groups<K, T> {
+    fn default() -> Self {
+        Self { groups: Vec::new(), index: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> Groups<K, T> {
+    fn add(&mut self, key: &K, raw: KafkaRecord, record: T) {
+        let at = *self.index.entry(key.clone()).or_insert_with(|| {
+            self.groups.push((key.clone(), Vec::new()));
+            self.groups.len() - 1
+        });
+        if let Some((_, records)) = self.groups.get_mut(at) {
+            records.push(Placed { raw, record });
+        }
+    }
+}
+
+impl<K, T> Groups<K, T> {
+    /// The groups, in the order of their first records.
+    pub(crate) fn into_groups(self) -> Vec<(K, Vec<Placed<T>>)> {
+        self.groups
+    }
 }
 
 impl Batch {
     /// Sorts a batch.
     pub(crate) fn sort(event: KafkaEvent) -> Self {
         let mut batch = Self::default();
-        let mut index: HashMap<RoomId, usize> = HashMap::new();
         for raw in event.records.into_values().flatten() {
-            let decoded = if raw.topic == MESSAGES_TOPIC {
-                Record::decode(raw.key.as_deref(), raw.value.as_deref())
-            } else {
-                Err(Undecodable::Topic)
-            };
-            match decoded {
+            match record::decode(&raw.topic, raw.key.as_deref(), raw.value.as_deref()) {
+                Ok(AnyRecord::Room(record)) => batch.rooms.add(&record.room_id.clone(), raw, record),
+                Ok(AnyRecord::Marker(marker)) => batch.markers.add(&marker.room_id.clone(), raw, marker),
+                Ok(AnyRecord::Signal(signal)) => batch.signals.add(&signal.user_id.clone(), raw, signal),
                 Err(reason) => batch.undecodable.push((raw, reason)),
-                Ok(record) => {
-                    let at = *index.entry(record.room_id.clone()).or_insert_with(|| {
-                        batch.rooms.push((record.room_id.clone(), Vec::new()));
-                        batch.rooms.len() - 1
-                    });
-                    if let Some((_, records)) = batch.rooms.get_mut(at) {
-                        records.push(Placed { raw, record });
-                    }
-                }
             }
         }
         batch
@@ -67,7 +91,7 @@ mod tests {
         for name in ["kafka-batch.json", "kafka-batch-msk.json"] {
             let batch = Batch::sort(load(name));
             assert!(batch.undecodable.is_empty(), "{name}: {:?}", batch.undecodable);
-            assert!(!batch.rooms.is_empty(), "{name}");
+            assert!(!batch.rooms.into_groups().is_empty(), "{name}");
         }
     }
 
@@ -76,6 +100,6 @@ mod tests {
     fn odd_records_never_fail_their_batch() {
         let batch = Batch::sort(load("kafka-batch-odd.json"));
         assert!(!batch.undecodable.is_empty());
-        assert!(!batch.rooms.is_empty(), "their neighbours stand");
+        assert!(!batch.rooms.into_groups().is_empty(), "their neighbours stand");
     }
 }

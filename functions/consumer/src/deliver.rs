@@ -1,13 +1,14 @@
 //! Telling what became of a room's records: events to subscribers, duplicates and refusals to whoever waits, notices
-//! to new members.
+//! to those whom an event concerns; then the subscriptions of those who were removed end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use common::code::ErrorCode;
 use common::codec::frame::{NoticeKind, ServerFrame};
 use common::codec::json;
 use common::failure::Failure;
-use common::id::{CommandId, ConnectionId, MessageId, RoomId, Seq};
+use common::id::{CommandId, ConnectionId, MessageId, RoomId, Seq, UserId};
 use common::metrics::Count;
 use common::record::{Record, RecordBody};
 use common::room::commit::{Outcome, RoomBatch};
@@ -16,7 +17,7 @@ use common::time::Time;
 
 use crate::fan_out::FanOut;
 use crate::handler::Consumer;
-use crate::post::{Parcel, PostOffice};
+use crate::post::{Parcels, PostOffice};
 
 impl Consumer {
     /// Posts everything that a committed batch has to tell. Connections that do not take it are no failure.
@@ -27,14 +28,23 @@ impl Consumer {
         batch: &RoomBatch,
         now: Time,
     ) -> Result<(), Failure> {
-        let mut parcels: HashMap<ConnectionId, Parcel> = HashMap::new();
+        let mut parcels = Parcels::new();
         let events = self.events_to_post(room, batch).await?;
-        if let (Some(head), false) = (batch.head(), events.is_empty()) {
+        let removals = batch.removals();
+        let mut ended: BTreeMap<Seq, Vec<ConnectionId>> = BTreeMap::new();
+        if let (Some(head), false) = (batch.head(), events.is_empty() && removals.is_empty()) {
             // Read behind the commit: whoever subscribes later finds these events in the catch-up.
             let subscriptions = self.store.room_subscriptions(room, now).await?;
             let waiting = waiting_connections(batch, now);
-            FanOut { head, events: &events, waiting: &waiting }.pack(subscriptions, &mut parcels);
+            let fan_out = FanOut { head, events: &events, removals: &removals, waiting: &waiting };
+            fan_out.pack(&subscriptions, &mut parcels);
+            for subscription in subscriptions {
+                if let Some(end) = fan_out.end_of(&subscription) {
+                    ended.entry(end).or_default().push(subscription.connection);
+                }
+            }
         }
+        self.pack_notices(&events, now, &mut parcels).await?;
         for (record, outcome) in batch.records().iter().zip(batch.outcomes()) {
             match outcome {
                 Outcome::Committed(_) => {}
@@ -57,36 +67,65 @@ impl Consumer {
                 }
             }
         }
-        post_office.post_all(room, parcels, now).await
+        post_office.post_all(room, parcels, now).await?;
+        for (removed_with, connections) in ended {
+            self.store.end_subscriptions(room, &connections, removed_with).await?;
+        }
+        Ok(())
     }
 
     /// This batch's own events that are not known to be posted, in order and in their current state.
     async fn events_to_post(&self, room: &RoomId, batch: &RoomBatch) -> Result<Vec<RoomEvent>, Failure> {
         let again = batch.undelivered_again();
         let mut events = if again.is_empty() { Vec::new() } else { self.store.events_at(room, &again).await? };
-        events.extend(batch.outcomes().iter().filter_map(|outcome| match outcome {
-            Outcome::Committed(event) => Some(event.clone()),
-            _ => None,
-        }));
+        events.extend(batch.committed_events());
         events.sort_unstable_by_key(|event| event.seq);
         Ok(events)
     }
 
-    async fn pack_created_notices(
-        &self,
-        room: &RoomId,
-        now: Time,
-        parcels: &mut HashMap<ConnectionId, Parcel>,
-    ) -> Result<(), Failure> {
+    async fn pack_created_notices(&self, room: &RoomId, now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
         let Some(event) = self.store.events_at(room, &[Seq::ZERO.next()]).await?.pop() else { return Ok(()) };
         let EventBody::RoomCreated { users, .. } = &event.body else { return Ok(()) };
-        let live = self.store.live_connections(users, now).await?;
-        let notice = ServerFrame::Notice { kind: NoticeKind::Created, room_id: room.clone(), event };
-        let notice: std::sync::Arc<str> = json::encode(&notice).into();
-        for (_, connection) in live {
-            parcels.entry(connection).or_default().frames.push(std::sync::Arc::clone(&notice));
+        let notices: Vec<Notice> = users.iter().map(|user| (user, NoticeKind::Created, &event)).collect();
+        self.pack_each(&notices, now, parcels).await
+    }
+
+    /// Notices to those whom events concern, whatever they have subscribed to.
+    async fn pack_notices(&self, events: &[RoomEvent], now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
+        let notice = |event| concerned(event).map(|(user, kind)| (user, kind, event));
+        let notices: Vec<Notice> = events.iter().filter_map(notice).collect();
+        if notices.is_empty() { Ok(()) } else { self.pack_each(&notices, now, parcels).await }
+    }
+
+    async fn pack_each(&self, notices: &[Notice<'_>], now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
+        let users: HashSet<&UserId> = notices.iter().map(|(user, _, _)| *user).collect();
+        let users: Vec<UserId> = users.into_iter().cloned().collect();
+        let live = self.store.live_connections(&users, now).await?;
+        for (user, kind, event) in notices {
+            let notice = ServerFrame::Notice { kind: *kind, room_id: event.room.clone(), event: (*event).clone() };
+            let notice: Arc<str> = json::encode(&notice).into();
+            for session in live.iter().filter(|session| session.user == **user) {
+                let parcel = parcels.entry(session.connection.clone()).or_default();
+                parcel.is_established |= session.is_established(now);
+                parcel.frames.push(Arc::clone(&notice));
+            }
         }
         Ok(())
+    }
+}
+
+/// Who is told what about which event.
+type Notice<'a> = (&'a UserId, NoticeKind, &'a RoomEvent);
+
+/// Whom an event concerns beside its room's subscribers.
+const fn concerned(event: &RoomEvent) -> Option<(&UserId, NoticeKind)> {
+    match &event.body {
+        EventBody::MemberInvited { user } => Some((user, NoticeKind::Invited)),
+        EventBody::MemberKicked { user } => Some((user, NoticeKind::Kicked)),
+        EventBody::MemberRole { user, .. } | EventBody::MemberLeft { successor: Some(user), .. } => {
+            Some((user, NoticeKind::Role))
+        }
+        _ => None,
     }
 }
 
@@ -103,9 +142,11 @@ fn reply_connection(record: &Record, now: Time) -> Option<&ConnectionId> {
     good.then_some(&reply_to.connection)
 }
 
-fn pack_reply(record: &Record, frame: Option<ServerFrame>, now: Time, parcels: &mut HashMap<ConnectionId, Parcel>) {
+fn pack_reply(record: &Record, frame: Option<ServerFrame>, now: Time, parcels: &mut Parcels) {
     if let (Some(connection), Some(frame)) = (reply_connection(record, now), frame) {
-        parcels.entry(connection.clone()).or_default().frames.push(json::encode(&frame).into());
+        let parcel = parcels.entry(connection.clone()).or_default();
+        parcel.is_established = true;
+        parcel.frames.push(json::encode(&frame).into());
     }
 }
 

@@ -9,6 +9,7 @@ use common::kafka_event::{BatchItemFailure, BatchResponse, ItemIdentifier, Kafka
 use common::metrics::{Count, Metrics};
 use common::outbound::Outbound;
 use common::producer::Producer;
+use common::record::Record;
 use common::room::commit::{Outcome, RoomBatch};
 use common::store::{Store, StoreError};
 use common::time::Time;
@@ -56,16 +57,23 @@ impl Consumer {
         deadline: Instant,
         now: Time,
     ) -> Result<BatchResponse, BatchFailed> {
-        let Batch { rooms, undecodable } = Batch::sort(event);
-        let records: usize = rooms.iter().map(|(_, records)| records.len()).sum::<usize>() + undecodable.len();
-        self.metrics.add(Count::Records, records as u64);
+        let Batch { rooms, markers, signals, undecodable } = Batch::sort(event);
+        let (rooms, markers, signals) = (rooms.into_groups(), markers.into_groups(), signals.into_groups());
+        self.metrics.add(Count::Records, undecodable.len() as u64 + count(&rooms) + count(&markers) + count(&signals));
         self.metrics.add(Count::RoomBatches, rooms.len() as u64);
-        let post_office = PostOffice::new(self);
-        let ends: Vec<(RoomId, RoomEnd)> = futures_util::stream::iter(rooms)
-            .map(|(room, records)| self.handle_room(&post_office, room, records, deadline, now))
-            .buffer_unordered(ROOMS_AT_ONCE)
-            .collect()
-            .await;
+        let post_office = &PostOffice::new(self);
+        let rooms = in_parallel(rooms, |room, records| self.handle_room(post_office, room, records, deadline, now));
+        let markers = in_parallel(markers, |room, markers| async move {
+            let (raw, markers) = unzip(markers);
+            let work = self.apply_markers(post_office, &room, &markers, now);
+            if finish(&raw, deadline, work).await { Vec::new() } else { raw }
+        });
+        let signals = in_parallel(signals, |user, signals| async move {
+            let (raw, signals) = unzip(signals);
+            let work = self.apply_signals(post_office, &user, &signals, now);
+            if finish(&raw, deadline, work).await { Vec::new() } else { raw }
+        });
+        let (ends, unread, unheard) = tokio::join!(rooms, markers, signals);
         let mut failed = Failed::new();
         let mut letters: Vec<(KafkaRecord, String)> =
             undecodable.into_iter().map(|(record, reason)| (record, reason.to_string())).collect();
@@ -79,6 +87,7 @@ impl Consumer {
                 RoomEnd::Failed(records) => records.iter().for_each(|record| note(&mut failed, record)),
             }
         }
+        unread.iter().chain(&unheard).flatten().for_each(|record| note(&mut failed, record));
         // Without partial responses a failure brings every record again: what is buried now would be buried each time.
         if failed.is_empty() || self.partial_batch_responses {
             self.bury(letters, &mut failed).await;
@@ -93,40 +102,29 @@ impl Consumer {
         &self,
         post_office: &PostOffice<'_>,
         room: RoomId,
-        records: Vec<Placed>,
+        records: Vec<Placed<Record>>,
         deadline: Instant,
         now: Time,
     ) -> (RoomId, RoomEnd) {
-        let (raw, records): (Vec<_>, Vec<_>) = records.into_iter().map(|placed| (placed.raw, placed.record)).unzip();
+        let (raw, records) = unzip(records);
         let mut batch = RoomBatch::new(records);
         let work = async {
             self.commit(&room, &mut batch, now).await?;
             self.deliver(post_office, &room, &batch, now).await
         };
-        let outcome = tokio::time::timeout_at(deadline, work).await;
-        let end = match outcome {
-            Ok(Ok(())) => {
-                let impossible = raw.into_iter().zip(batch.outcomes());
-                let impossible = impossible.filter(|(_, outcome)| **outcome == Outcome::Impossible);
-                let delivered = batch.head().map(|_| batch.delivered_after_posting());
-                RoomEnd::Done { delivered, impossible: impossible.map(|(record, _)| record).collect() }
-            }
-            Ok(Err(failure)) => {
-                tracing::error!(error = %failure, room_id = %room, "a room's records are left for another try");
-                RoomEnd::Failed(raw)
-            }
-            Err(_) => {
-                tracing::error!(room_id = %room, "a room's records did not finish in time");
-                RoomEnd::Failed(raw)
-            }
-        };
-        (room, end)
+        if !finish(&raw, deadline, work).await {
+            return (room, RoomEnd::Failed(raw));
+        }
+        let impossible = raw.into_iter().zip(batch.outcomes());
+        let impossible = impossible.filter(|(_, outcome)| **outcome == Outcome::Impossible);
+        let delivered = batch.head().map(|_| batch.delivered_after_posting());
+        (room, RoomEnd::Done { delivered, impossible: impossible.map(|(record, _)| record).collect() })
     }
 
     /// Commits a room's records, transaction after transaction, again from the table when another writer was faster.
     async fn commit(&self, room: &RoomId, batch: &mut RoomBatch, now: Time) -> Result<(), Failure> {
         for _ in 0..RACES_MAX {
-            let state = self.store.load_room_state(room, batch).await?;
+            let state = self.store.room_state(room, &batch.lookups()).await?;
             batch.loaded(state);
             if self.write_all(room, batch, now).await? {
                 return Ok(());
@@ -175,6 +173,34 @@ impl Consumer {
         };
         Ok(BatchResponse { batch_item_failures: failed.into_iter().map(failure).collect() })
     }
+}
+
+/// Works on groups side by side, on so many at once.
+async fn in_parallel<K, T, F: Future>(
+    groups: Vec<(K, Vec<Placed<T>>)>,
+    work: impl Fn(K, Vec<Placed<T>>) -> F,
+) -> Vec<F::Output> {
+    let works = groups.into_iter().map(|(key, records)| work(key, records));
+    futures_util::stream::iter(works).buffer_unordered(ROOMS_AT_ONCE).collect().await
+}
+
+/// Does one group's work in time; false when its records must come again.
+async fn finish(raw: &[KafkaRecord], deadline: Instant, work: impl Future<Output = Result<(), Failure>>) -> bool {
+    let key = raw.first().and_then(|record| record.key.as_deref()).map(String::from_utf8_lossy);
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(failure)) => tracing::error!(error = %failure, key = ?key, "records are left for another try"),
+        Err(_) => tracing::error!(key = ?key, "records were not handled in time"),
+    }
+    false
+}
+
+fn unzip<T>(placed: Vec<Placed<T>>) -> (Vec<KafkaRecord>, Vec<T>) {
+    placed.into_iter().map(|placed| (placed.raw, placed.record)).unzip()
+}
+
+fn count<K, T>(groups: &[(K, Vec<Placed<T>>)]) -> u64 {
+    groups.iter().map(|(_, records)| records.len() as u64).sum()
 }
 
 /// Notes a record that was not handled, if it is its partition's first.

@@ -6,6 +6,8 @@ mod deliver;
 mod fan_out;
 mod handler;
 mod post;
+mod presence;
+mod read;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

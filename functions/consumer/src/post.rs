@@ -37,6 +37,19 @@ pub(crate) struct Parcel {
     pub(crate) last_seq: Seq,
     /// The mark that the `resync` among the frames covers.
     pub(crate) resync: Option<Seq>,
+    /// Whether the connection is known to be open: it has sent frames, or it is old enough. Another one may still be
+    /// inside its own `$connect`, where the gateway answers as if it were gone.
+    pub(crate) is_established: bool,
+}
+
+/// What is to be posted, by connection.
+pub(crate) type Parcels = HashMap<ConnectionId, Parcel>;
+
+impl Parcel {
+    /// Whether a client that misses this has a hole in its room, rather than a signal less.
+    const fn is_durable(&self) -> bool {
+        self.events > 0 || self.resync.is_some()
+    }
 }
 
 /// Posts for one invocation, one frame in flight per connection, whatever its rooms.
@@ -54,12 +67,7 @@ impl<'a> PostOffice<'a> {
     ///
     /// # Errors
     /// The management API refuses us altogether, or a slow connection could not be noted: the batch must come again.
-    pub(crate) async fn post_all(
-        &self,
-        room: &RoomId,
-        parcels: HashMap<ConnectionId, Parcel>,
-        now: Time,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn post_all(&self, room: &RoomId, parcels: Parcels, now: Time) -> Result<(), Failure> {
         futures_util::stream::iter(parcels)
             .map(|(connection, parcel)| self.post_parcel(room, connection, parcel, now))
             .buffer_unordered(POSTS_AT_ONCE)
@@ -81,9 +89,8 @@ impl<'a> PostOffice<'a> {
         let outcome = tokio::time::timeout(budget, frames).await.unwrap_or(Err(PostError::Slow));
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
-            // Without a subscription it may still be inside its own `$connect`, where the gateway answers the same.
-            Err(PostError::Gone) if parcel.subscription.is_none() => Ok(()),
-            Err(PostError::Gone) => self.remove(&connection, now).await,
+            Err(PostError::Gone) if parcel.is_established => self.remove(&connection, now).await,
+            Err(PostError::Gone) => Ok(()),
             Err(PostError::Slow) => self.note_lag(room, &connection, &parcel).await,
             Err(error @ PostError::Refused) => {
                 tracing::error!(%error, "frames cannot be posted");
@@ -136,10 +143,10 @@ impl<'a> PostOffice<'a> {
         self.consumer.metrics.add(Count::Lagged, 1);
         tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
         match &parcel.subscription {
-            Some(subscription) => {
+            Some(subscription) if parcel.is_durable() => {
                 self.consumer.store.mark_lagged(room, subscription, parcel.last_seq).await.map_err(Failure::from)
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }

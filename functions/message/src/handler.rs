@@ -3,9 +3,9 @@
 
 use common::auth::{Principal, Verifier, expired};
 use common::code::{ErrorCode, Refusal};
-use common::codec::frame::{ByeCode, ClientFrame, FrameFault, ServerFrame};
+use common::codec::frame::{ByeCode, ClientFrame, Commands, FrameFault, ServerFrame};
 use common::codec::json;
-use common::command::{Command, SendMessage};
+use common::command::Command;
 use common::cursor::Cursors;
 use common::failure::Failure;
 use common::gateway::{WebSocketEvent, WebSocketResponse};
@@ -91,30 +91,53 @@ impl MessageFunction {
                 self.store.unsubscribe(&connection.id, &rooms).await?;
                 ServerFrame::Unsubscribed { id, room_ids: rooms }
             }
-            Command::Send(send) => self.send(&connection, principal, id, send, now).await?,
             Command::History { room, page } => {
                 let (messages, cursor) =
                     history::messages(&self.store, &self.cursors, &room, &principal.user, page).await?;
                 ServerFrame::History { id, room_id: room, messages, cursor }
             }
             Command::Auth { .. } | Command::Ping => ServerFrame::Pong { id },
+            command => self.produce(&connection, principal, id, command, now).await?,
         };
         Ok(Ending::Answer(Box::new(answer)))
     }
 
-    async fn send(
+    /// Obeys what is answered with `ack`: it stands in Kafka then.
+    async fn produce(
         &self,
         connection: &Connection,
         principal: &Principal,
         id: Option<String>,
-        send: SendMessage,
+        command: Command,
         now: Time,
     ) -> Result<ServerFrame, Failure> {
-        let client_message_id = Some(send.client_message_id.clone());
+        let (store, producer, user) = (&self.store, &self.producer, &principal.user);
         let reply_to = ReplyTo { connection: connection.id.clone(), expires_at: principal.expires_at.unix_seconds() };
-        let origin = Origin { sender: principal.user.clone(), received_at: now, reply_to: Some(reply_to) };
-        let command_id = ingress::send_message(&self.store, &self.producer, origin, send).await?;
-        Ok(ServerFrame::Ack { id, command_id, client_message_id })
+        let origin = Origin { sender: user.clone(), received_at: now, reply_to: Some(reply_to) };
+        let mut client_message_id = None;
+        let commands = match command {
+            Command::Send(send) => {
+                client_message_id = Some(send.client_message_id.clone());
+                Some(Commands::One { command_id: ingress::send_message(store, producer, origin, send).await? })
+            }
+            Command::Change { room, change } => {
+                Some(ingress::change_room(store, producer, origin, room, change).await?)
+            }
+            Command::Read { room, seq } => {
+                Some(Commands::One { command_id: ingress::mark_read(store, producer, user, &room, seq, now).await? })
+            }
+            Command::Typing { room } => {
+                ingress::type_in(store, producer, user, &room, now).await?;
+                None
+            }
+            // Those are answered with frames of their own.
+            Command::Auth { .. }
+            | Command::Subscribe(_)
+            | Command::Unsubscribe { .. }
+            | Command::History { .. }
+            | Command::Ping => None,
+        };
+        Ok(ServerFrame::Ack { id, commands, client_message_id })
     }
 }
 

@@ -4,7 +4,7 @@
 use common::auth::Principal;
 use common::code::ErrorCode;
 use common::codec::frame::{ServerFrame, Subscribed, SubscribedRoom};
-use common::command::{Position, Subscribe};
+use common::command::{Position, Signals, Subscribe, SubscribeRooms};
 use common::failure::Failure;
 use common::history;
 use common::id::RoomId;
@@ -19,6 +19,13 @@ use crate::handler::MessageFunction;
 /// How often memberships that change meanwhile are read again.
 const ATTEMPTS_MAX: usize = 3;
 
+/// Who subscribes, on what, and what beside events they want.
+struct Speaker<'a> {
+    connection: &'a Connection,
+    principal: &'a Principal,
+    signals: Signals,
+}
+
 impl MessageFunction {
     pub(crate) async fn subscribe(
         &self,
@@ -28,31 +35,33 @@ impl MessageFunction {
         subscribe: Subscribe,
         now: Time,
     ) -> Result<ServerFrame, Failure> {
-        let wanted = match &subscribe {
-            Subscribe::One { .. } => 1,
-            Subscribe::Many(rooms) => rooms.len(),
+        let Subscribe { rooms, signals } = subscribe;
+        let wanted = match &rooms {
+            SubscribeRooms::One { .. } => 1,
+            SubscribeRooms::Many(rooms) => rooms.len(),
         };
         if self.store.count_subscriptions(&connection.id).await? + wanted > SUBSCRIPTIONS_PER_CONNECTION_MAX {
             return Err(ErrorCode::LimitReached.into());
         }
-        let rooms = match subscribe {
-            Subscribe::One { room, after } => self.subscribe_one(connection, principal, room, after, now).await?,
-            Subscribe::Many(rooms) => self.subscribe_many(connection, principal, rooms, now).await?,
+        let speaker = Speaker { connection, principal, signals };
+        let rooms = match rooms {
+            SubscribeRooms::One { room, after } => self.subscribe_one(&speaker, room, after, now).await?,
+            SubscribeRooms::Many(rooms) => self.subscribe_many(&speaker, rooms, now).await?,
         };
         Ok(ServerFrame::Subscribed { id, rooms })
     }
 
     async fn subscribe_one(
         &self,
-        connection: &Connection,
-        principal: &Principal,
+        speaker: &Speaker<'_>,
         room: RoomId,
         after: Option<Position>,
         now: Time,
     ) -> Result<Subscribed, Failure> {
+        let Speaker { connection, principal, signals } = *speaker;
         let member = require_member(&self.store, &room, &principal.user).await?;
         let membership = [(room.clone(), member)];
-        self.store.subscribe(&connection.id, principal, &membership, now).await.map_err(changed)?;
+        self.store.subscribe(&connection.id, principal, &membership, signals, now).await.map_err(changed)?;
         let head = self.store.head(&room).await?.ok_or(ErrorCode::RoomNotFound)?;
         let after = after.map(|after| (after.epoch == head.epoch && after.seq <= head.last_seq).then_some(after.seq));
         let (events, more) = match after {
@@ -69,16 +78,16 @@ impl MessageFunction {
 
     async fn subscribe_many(
         &self,
-        connection: &Connection,
-        principal: &Principal,
+        speaker: &Speaker<'_>,
         rooms: Vec<RoomId>,
         now: Time,
     ) -> Result<Subscribed, Failure> {
+        let Speaker { connection, principal, signals } = *speaker;
         for attempt in 1..=ATTEMPTS_MAX {
             let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
             let memberships: Vec<(RoomId, Member)> =
                 entries.into_iter().map(|entry| (entry.head.room, entry.member)).collect();
-            let outcome = self.store.subscribe(&connection.id, principal, &memberships, now).await;
+            let outcome = self.store.subscribe(&connection.id, principal, &memberships, signals, now).await;
             match outcome {
                 Err(SubscribeError::Membership) if attempt < ATTEMPTS_MAX => {}
                 outcome => {

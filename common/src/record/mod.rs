@@ -1,12 +1,27 @@
-//! Records: commands on Kafka. The one module that knows their bytes, keys and headers.
+//! Records: commands, read markers and signals on Kafka. The one module tree that knows their bytes, keys and headers.
 //!
-//! A value is versioned JSON; the key is the room id; headers carry `traceparent` and the schema version. A record
-//! is decoded again before it is believed: whatever stands on a topic may come from anywhere.
+//! A value is versioned JSON; headers carry `traceparent` and the schema version. A record is decoded again before it
+//! is believed: whatever stands on a topic may come from anywhere.
+//!
+//! | topic | record | key |
+//! |---|---|---|
+//! | `chat-messages` | [`Record`]: what durably changes a room | room id |
+//! | `chat-read-events` | [`Marker`]: how far somebody has read | room id |
+//! | `chat-presence` | [`Signal`]: sessions that open and close, typing | user id |
 
+mod marker;
+mod signal;
+
+pub use marker::Marker;
+pub use signal::{Signal, SignalBody};
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClientMessageId, CommandId, ConnectionId, RoomId, UserId};
-use crate::text::Content;
+use crate::id::{ClientMessageId, CommandId, ConnectionId, MessageId, RoomId, UserId};
+use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, READ_EVENTS_TOPIC};
+use crate::room::Role;
+use crate::text::{Content, RoomName};
 use crate::time::Time;
 
 /// The version of the schema below; another one is undecodable.
@@ -53,6 +68,77 @@ pub enum RecordBody {
     /// A room was made (the table has it already): tell its members.
     #[serde(rename = "room.created")]
     RoomCreated {},
+    /// Say something else instead.
+    #[serde(rename = "message.edit")]
+    Edit {
+        /// One's own message.
+        message_id: MessageId,
+        /// What is said now.
+        content: Content,
+    },
+    /// Take a message back.
+    #[serde(rename = "message.delete")]
+    Delete {
+        /// One's own message, or anybody's for an admin.
+        message_id: MessageId,
+    },
+    /// Give the group another name.
+    #[serde(rename = "room.rename")]
+    Rename {
+        /// The name.
+        name: RoomName,
+    },
+    /// Make somebody a member.
+    #[serde(rename = "member.invite")]
+    Invite {
+        /// Who.
+        user_id: UserId,
+    },
+    /// Be a member no more.
+    #[serde(rename = "member.leave")]
+    Leave {
+        /// Who becomes an owner at the same moment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        successor: Option<UserId>,
+    },
+    /// Remove somebody.
+    #[serde(rename = "member.kick")]
+    Kick {
+        /// Who.
+        user_id: UserId,
+    },
+    /// Let somebody do more, or less.
+    #[serde(rename = "member.role")]
+    ChangeRole {
+        /// Who.
+        user_id: UserId,
+        /// What they may do from now on.
+        role: Role,
+    },
+}
+
+/// A record of any of the topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnyRecord {
+    /// Of `chat-messages`.
+    Room(Record),
+    /// Of `chat-read-events`.
+    Marker(Marker),
+    /// Of `chat-presence`.
+    Signal(Signal),
+}
+
+/// Reads a record of one of the topics.
+///
+/// # Errors
+/// What about it is not ours.
+pub fn decode(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<AnyRecord, Undecodable> {
+    match topic {
+        MESSAGES_TOPIC => Record::decode(key, value).map(AnyRecord::Room),
+        READ_EVENTS_TOPIC => Marker::decode(key, value).map(AnyRecord::Marker),
+        PRESENCE_TOPIC => Signal::decode(key, value).map(AnyRecord::Signal),
+        _ => Err(Undecodable::Topic),
+    }
 }
 
 /// The connection that waits for an outcome.
@@ -77,8 +163,8 @@ pub enum Undecodable {
     /// Another version of the schema.
     #[error("the value has an unknown schema version")]
     Version,
-    /// The key is not the room id of the value.
-    #[error("the key is not the value's room id")]
+    /// The key is not the room id, or the user id, of the value.
+    #[error("the key is not the one of the value")]
     Key,
     /// The topic takes other kinds.
     #[error("the topic does not carry this kind of record")]
@@ -95,7 +181,7 @@ impl Record {
     /// The record's value.
     #[must_use]
     pub fn value(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has string keys and no failing serializer")
+        encode(self)
     }
 
     /// Reads a record back.
@@ -103,21 +189,32 @@ impl Record {
     /// # Errors
     /// What about it is not ours.
     pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, Undecodable> {
-        #[derive(Deserialize)]
-        struct Version {
-            v: u32,
-        }
-        let value = value.filter(|value| !value.is_empty()).ok_or(Undecodable::NoValue)?;
-        let version: Version = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
-        if version.v != SCHEMA_VERSION {
-            return Err(Undecodable::Version);
-        }
-        let record: Self = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
-        if key != Some(record.key().as_bytes()) {
-            return Err(Undecodable::Key);
-        }
-        Ok(record)
+        decode_as(key, value, Self::key)
     }
+}
+
+/// Reads a value of the schema whose key is derived from it.
+fn decode_as<T: DeserializeOwned>(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    key_of: impl Fn(&T) -> &str,
+) -> Result<T, Undecodable> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let value = value.filter(|value| !value.is_empty()).ok_or(Undecodable::NoValue)?;
+    let version: Version = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
+    if version.v != SCHEMA_VERSION {
+        return Err(Undecodable::Version);
+    }
+    let record: T = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
+    if key == Some(key_of(&record).as_bytes()) { Ok(record) } else { Err(Undecodable::Key) }
+}
+
+/// The bytes of a value.
+fn encode(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("a record has string keys and no failing serializer")
 }
 
 impl RecordBody {
@@ -126,7 +223,7 @@ impl RecordBody {
     pub const fn client_message_id(&self) -> Option<&ClientMessageId> {
         match self {
             Self::Send { client_message_id, .. } => Some(client_message_id),
-            Self::RoomCreated {} => None,
+            _ => None,
         }
     }
 }
@@ -158,6 +255,28 @@ mod tests {
         assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record.clone()));
         record.body = RecordBody::RoomCreated {};
         assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record));
+    }
+
+    #[test]
+    fn every_kind_has_its_name_on_the_topic() {
+        let user_id: UserId = "bob".parse().unwrap();
+        let message_id: MessageId = "e.7".parse().unwrap();
+        let content = Content::try_from("안녕".to_owned()).unwrap();
+        let check = |body: RecordBody, kind: &str| {
+            let record = Record { body, ..sample() };
+            let text = String::from_utf8(record.value()).unwrap();
+            assert!(text.contains(&format!(r#""kind":"{kind}""#)), "{text}");
+            assert_eq!(decode(MESSAGES_TOPIC, Some(b"room-1"), Some(text.as_bytes())), Ok(AnyRecord::Room(record)));
+        };
+        check(RecordBody::Edit { message_id: message_id.clone(), content }, "message.edit");
+        check(RecordBody::Delete { message_id }, "message.delete");
+        check(RecordBody::Rename { name: RoomName::try_from("마당".to_owned()).unwrap() }, "room.rename");
+        check(RecordBody::Invite { user_id: user_id.clone() }, "member.invite");
+        check(RecordBody::Leave { successor: None }, "member.leave");
+        check(RecordBody::Leave { successor: Some(user_id.clone()) }, "member.leave");
+        check(RecordBody::Kick { user_id: user_id.clone() }, "member.kick");
+        check(RecordBody::ChangeRole { user_id, role: Role::Admin }, "member.role");
+        assert_eq!(decode("other", Some(b"room-1"), Some(&sample().value())), Err(Undecodable::Topic));
     }
 
     #[test]

@@ -1,0 +1,224 @@
+//! Events of a room's log on table `chat`, in their current state: a message as it stands now, and an edit with what
+//! the message says now.
+
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+
+use super::attributes::{Item, number, text};
+use super::keys::{self, Key};
+use super::room::users;
+use super::{Store, StoreError, classify};
+use crate::id::{MessageId, RoomId, Seq, UserId};
+use crate::limits::{HISTORY_MAX_MESSAGES, UNREAD_MAX};
+use crate::room::event::{EventBody, Message, RoomEvent};
+use crate::time::Time;
+
+/// Which way a query goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forwards,
+    Backwards,
+}
+
+impl Store {
+    /// Events by seq, in order, in their current state.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn events_at(&self, room: &RoomId, seqs: &[Seq]) -> Result<Vec<RoomEvent>, StoreError> {
+        let keys = seqs.iter().map(|seq| Key::event(room, *seq)).collect();
+        let items = self.batch_get(&self.chat, keys).await?;
+        let mut events: Vec<RoomEvent> =
+            items.iter().map(|item| event_from_item(room, item)).collect::<Result<_, _>>()?;
+        events.sort_unstable_by_key(|event| event.seq);
+        self.join_edits(room, events).await
+    }
+
+    /// Puts into edits what their messages say now; those are looked up, even if they stand beside the edit: the
+    /// page was read piece by piece.
+    async fn join_edits(&self, room: &RoomId, mut events: Vec<RoomEvent>) -> Result<Vec<RoomEvent>, StoreError> {
+        let edited: HashSet<Seq> = events.iter().filter_map(RoomEvent::edited_seq).collect();
+        if edited.is_empty() {
+            return Ok(events);
+        }
+        let keys = edited.into_iter().map(|seq| Key::event(room, seq)).collect();
+        let mut messages = HashMap::new();
+        for item in self.batch_get(&self.chat, keys).await? {
+            let event = event_from_item(room, &item)?;
+            messages.insert(event.seq, event);
+        }
+        for event in &mut events {
+            if let Some(edited) = event.edited_seq() {
+                event.join(messages.get(&edited).and_then(RoomEvent::message));
+            }
+        }
+        Ok(events)
+    }
+
+    /// Events behind a seq, oldest first.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn events_after(&self, room: &RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, StoreError> {
+        let events = self.events(room, (after.next(), None), Direction::Forwards, limit, |_| true).await?;
+        self.join_edits(room, events).await
+    }
+
+    /// Messages behind a seq, oldest first.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn messages_after(&self, room: &RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, StoreError> {
+        self.events(room, (after.next(), None), Direction::Forwards, limit, is_message).await
+    }
+
+    /// Messages before a seq, newest first; the newest of all without one.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn messages_before(
+        &self,
+        room: &RoomId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<RoomEvent>, StoreError> {
+        let range = (Seq::ZERO, before.map(Seq::previous));
+        self.events(room, range, Direction::Backwards, limit, is_message).await
+    }
+
+    /// Events of a range of seqs that are wanted, page after page until there are enough: no page ends early because
+    /// its events were not wanted.
+    async fn events(
+        &self,
+        room: &RoomId,
+        (from, to): (Seq, Option<Seq>),
+        direction: Direction,
+        limit: usize,
+        wanted: fn(&RoomEvent) -> bool,
+    ) -> Result<Vec<RoomEvent>, StoreError> {
+        let mut events = Vec::new();
+        let last = to.map_or_else(keys::event_sort_end, keys::event_sort);
+        let first = keys::event_sort(from);
+        let mut start = None;
+        // An empty range is an invalid call to DynamoDB.
+        if last < first {
+            return Ok(events);
+        }
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.chat)
+                .key_condition_expression("PK = :room AND SK BETWEEN :first AND :last")
+                .expression_attribute_values(":room", text(keys::room_partition(room)))
+                .expression_attribute_values(":first", text(&first))
+                .expression_attribute_values(":last", text(&last))
+                .scan_index_forward(direction == Direction::Forwards)
+                .consistent_read(true)
+                .limit(i32::try_from(limit - events.len()).unwrap_or(i32::MAX).max(10))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let output = query.send().await.map_err(classify)?;
+            self.count_read(output.consumed_capacity());
+            for item in output.items.unwrap_or_default() {
+                let event = event_from_item(room, &Item(item))?;
+                if wanted(&event) {
+                    events.push(event);
+                }
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() || events.len() >= limit {
+                events.truncate(limit);
+                return Ok(events);
+            }
+        }
+    }
+
+    /// How many messages of others stand behind a seq; [`UNREAD_MAX`] means that or more.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn unread(&self, room: &RoomId, user: &UserId, read: Seq) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut after = read;
+        loop {
+            let page = self.messages_after(room, after, HISTORY_MAX_MESSAGES).await?;
+            count += page.iter().filter(|event| event.sender != *user).count() as u64;
+            match page.last() {
+                Some(last) if count < UNREAD_MAX && page.len() == HISTORY_MAX_MESSAGES => after = last.seq,
+                _ => return Ok(count.min(UNREAD_MAX)),
+            }
+        }
+    }
+}
+
+fn is_message(event: &RoomEvent) -> bool {
+    event.message().is_some()
+}
+
+pub(super) fn event_item(event: &RoomEvent) -> Item {
+    let item = Item::at(Key::event(&event.room, event.seq))
+        .with("kind", text(event.body.kind()))
+        .with("at", number(event.at.unix_ms()))
+        .with("sender", text(&event.sender))
+        .with("commandId", text(event.command_id));
+    match &event.body {
+        EventBody::RoomCreated { name, users } => {
+            let users = users.iter().map(text).collect();
+            item.with("name", text(name)).with("users", AttributeValue::L(users))
+        }
+        // A new message has neither been edited nor deleted.
+        EventBody::Message(message) => item
+            .with("epoch", text(&message.id.epoch))
+            .with("clientMessageId", text(&message.client_message_id))
+            .with("messageNo", number(message.number))
+            .with("content", text(message.content.as_deref().unwrap_or_default())),
+        EventBody::MessageEdited { message_id, .. } | EventBody::MessageDeleted { message_id } => {
+            item.with("messageId", text(message_id))
+        }
+        EventBody::RoomRenamed { name } => item.with("name", text(name)),
+        EventBody::MemberInvited { user } | EventBody::MemberKicked { user } => item.with("user", text(user)),
+        EventBody::MemberLeft { user, successor } => {
+            let item = item.with("user", text(user));
+            match successor {
+                Some(successor) => item.with("successor", text(successor)),
+                None => item,
+            }
+        }
+        EventBody::MemberRole { user, role } => item.with("user", text(user)).with("role", text(role)),
+    }
+}
+
+pub(super) fn event_from_item(room: &RoomId, item: &Item) -> Result<RoomEvent, StoreError> {
+    let seq = keys::split_event(item.sort_key()?)?;
+    let body = match item.text("kind")? {
+        "room.created" => EventBody::RoomCreated { name: item.text("name")?.to_owned(), users: users(item, "users")? },
+        "message" => EventBody::Message(Message {
+            id: MessageId { epoch: item.parsed("epoch")?, seq },
+            client_message_id: item.parsed("clientMessageId")?,
+            number: item.number("messageNo")?,
+            content: item.optional_text("content").map(str::to_owned),
+            edited_at: item.optional_text("content").and(item.optional_number("editedAt")?.map(Time::from_unix_ms)),
+        }),
+        "message.edited" => EventBody::MessageEdited { message_id: item.parsed("messageId")?, content: None },
+        "message.deleted" => EventBody::MessageDeleted { message_id: item.parsed("messageId")? },
+        "room.renamed" => EventBody::RoomRenamed { name: item.text("name")?.to_owned() },
+        "member.invited" => EventBody::MemberInvited { user: item.parsed("user")? },
+        "member.left" => EventBody::MemberLeft {
+            user: item.parsed("user")?,
+            successor: item.optional_text("successor").map(|_| item.parsed("successor")).transpose()?,
+        },
+        "member.kicked" => EventBody::MemberKicked { user: item.parsed("user")? },
+        "member.role" => EventBody::MemberRole { user: item.parsed("user")?, role: item.parsed("role")? },
+        _ => return Err(StoreError::Item("kind")),
+    };
+    Ok(RoomEvent {
+        seq,
+        room: room.clone(),
+        at: item.time("at")?,
+        sender: item.parsed("sender")?,
+        command_id: item.parsed("commandId")?,
+        body,
+    })
+}
