@@ -89,7 +89,7 @@ impl Invocation {
         self.stage = match stage {
             Stage::ReadHead => Stage::ReadRest(table.head.clone()),
             Stage::ReadRest(head) => {
-                self.batch.loaded(table.load(head, &self.batch));
+                self.batch.loaded(table.load(head, &self.batch.lookups()));
                 self.next_write(told)
             }
             Stage::Write(transaction) => match table.write(&transaction) {
@@ -152,11 +152,8 @@ impl Invocation {
 
     fn postings(&self, table: &Table) -> Vec<Posting> {
         let again = self.batch.undelivered_again();
-        let mut events: Vec<RoomEvent> = again.iter().filter_map(|seq| table.events.get(seq)).cloned().collect();
-        events.extend(self.batch.outcomes().iter().filter_map(|outcome| match outcome {
-            Outcome::Committed(event) => Some(event.clone()),
-            _ => None,
-        }));
+        let mut events: Vec<RoomEvent> = again.iter().filter_map(|seq| table.current(*seq)).collect();
+        events.extend(self.batch.committed_events());
         events.sort_unstable_by_key(|event| event.seq);
         assert!(events.windows(2).all(|pair| pair[0].seq < pair[1].seq), "an event stands twice in one delivery");
         let mut postings: Vec<Posting> = events.into_iter().map(Posting::Event).collect();

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 pub(super) enum RecordPlan {
     /// A message. Few slots and contents, so that retries and conflicts are many.
     Send { sender: usize, slot: usize, content: usize },
+    /// Something else, one of seven kinds, about a user or a message. Few of each, so that they meet.
+    Change { sender: usize, kind: usize, user: usize, target: u64 },
     /// A message whose items DynamoDB refuses as invalid.
     Poison { sender: usize },
     /// The record of the room's creation.
@@ -30,8 +32,6 @@ pub(super) enum Action {
     FailElsewhere { handled: usize, marked: bool },
     /// The consumer group goes back.
     Rewind { to: usize },
-    /// Somebody becomes a member.
-    Join { user: usize },
 }
 
 /// A room's whole story.
@@ -52,6 +52,8 @@ fn record() -> impl Strategy<Value = RecordPlan> {
         12 => (0..3_usize, 0..4_usize, 0..2_usize)
             .prop_map(|(sender, slot, content)| RecordPlan::Send { sender, slot, content }),
         6 => (0..2_usize, 4..100_usize).prop_map(|(sender, slot)| RecordPlan::Send { sender, slot, content: 0 }),
+        14 => (0..4_usize, 0..7_usize, 0..4_usize, 2..9_u64)
+            .prop_map(|(sender, kind, user, target)| RecordPlan::Change { sender, kind, user, target }),
         1 => (0..3_usize).prop_map(|sender| RecordPlan::Poison { sender }),
         1 => Just(RecordPlan::Created),
         2 => (0..10_usize).prop_map(|of| RecordPlan::Again { of }),
@@ -66,14 +68,13 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Crash),
         2 => (0..6_usize, any::<bool>()).prop_map(|(handled, marked)| Action::FailElsewhere { handled, marked }),
         1 => (0..8_usize).prop_map(|to| Action::Rewind { to }),
-        1 => (2..3_usize).prop_map(|user| Action::Join { user }),
     ]
 }
 
 pub(super) fn scenario() -> impl Strategy<Value = Scenario> {
     (
         prop::bool::weighted(0.97),
-        prop::collection::vec(record(), 1..10),
+        prop::collection::vec(record(), 1..14),
         prop::collection::vec(action(), 0..24),
         prop_oneof![Just(usize::MAX), 1..4_usize],
         1..7_usize,

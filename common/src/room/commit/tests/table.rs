@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::*;
+use crate::room::Member;
+use crate::room::state::Dedupe;
 
 /// Why a transaction was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,27 +22,36 @@ pub(super) struct Table {
     pub(super) head: Option<Head>,
     pub(super) members: HashMap<UserId, Member>,
     pub(super) dedupe: HashMap<DedupeKey, Dedupe>,
+    /// As they are stored: an edit has no text.
     pub(super) events: BTreeMap<Seq, RoomEvent>,
     /// Records whose items DynamoDB refuses.
     pub(super) poison: HashSet<CommandId>,
 }
 
 impl Table {
-    /// The second half of a load: members and dedupe items, whatever the head has become since it was read.
-    pub(super) fn load(&self, head: Option<Head>, batch: &RoomBatch) -> RoomState {
-        let members = batch.member_lookups();
-        let dedupe = batch.dedupe_lookups();
+    /// The second half of a load: all but the head, whatever that has become since it was read.
+    pub(super) fn load(&self, head: Option<Head>, lookups: &Lookups) -> RoomState {
+        let Lookups { members, targets, dedupe } = lookups;
         RoomState {
             head,
             members: members.iter().filter_map(|user| self.members.get_key_value(user)).map(cloned).collect(),
+            targets: targets.iter().filter_map(|seq| self.events.get_key_value(seq)).map(cloned).collect(),
             dedupe: dedupe.iter().filter_map(|key| self.dedupe.get_key_value(key)).map(cloned).collect(),
         }
     }
 
+    /// An event in its current state.
+    pub(super) fn current(&self, seq: Seq) -> Option<RoomEvent> {
+        let mut event = self.events.get(&seq)?.clone();
+        if let Some(edited) = event.edited_seq() {
+            event.join(self.events.get(&edited).and_then(RoomEvent::message));
+        }
+        Some(event)
+    }
+
     /// Writes one transaction as the store does.
     pub(super) fn write(&mut self, transaction: &Transaction) -> Result<(), Canceled> {
-        let last_seq = self.head.as_ref().map(|head| head.last_seq);
-        if transaction.head.as_ref().is_some_and(|(_, expected)| last_seq != Some(*expected)) {
+        if transaction.expected != self.head.as_ref().map(|head| head.last_seq) {
             return Err(Canceled::Condition);
         }
         let ids = transaction.dedupe.iter().map(|write| match write {
@@ -50,14 +61,16 @@ impl Table {
             return Err(Canceled::Invalid);
         }
         self.check_items(transaction);
-        if let (Some((written, _)), Some(head)) = (&transaction.head, &mut self.head) {
-            head.last_seq = written.last_seq;
-            head.last_message_no = written.last_message_no;
-            head.last_activity = written.last_activity;
-            head.delivered_seq = written.delivered_seq;
+        if let Some(written) = &transaction.head {
+            self.head = Some(written.clone());
         }
         for event in &transaction.events {
-            self.events.insert(event.seq, event.clone());
+            let mut event = event.clone();
+            event.join(None);
+            self.events.insert(event.seq, event);
+        }
+        for change in &transaction.changes {
+            self.change(change);
         }
         for write in &transaction.dedupe {
             match write {
@@ -72,25 +85,43 @@ impl Table {
         Ok(())
     }
 
+    fn change(&mut self, change: &Change) {
+        match change {
+            Change::Join(member) => drop(self.members.insert(member.user.clone(), member.clone())),
+            Change::Leave(user) => drop(self.members.remove(user)),
+            Change::Role(user, role) => self.members.get_mut(user).expect("a member").role = *role,
+            Change::Edit { seq, content, at } => {
+                let message = self.message(*seq);
+                (message.content, message.edited_at) = (Some(content.clone()), Some(*at));
+            }
+            Change::Erase(seq) => {
+                let message = self.message(*seq);
+                (message.content, message.edited_at) = (None, None);
+            }
+        }
+    }
+
+    fn message(&mut self, seq: Seq) -> &mut Message {
+        match self.events.get_mut(&seq) {
+            Some(RoomEvent { body: EventBody::Message(message), .. }) => message,
+            other => panic!("not a message: {other:?}"),
+        }
+    }
+
     /// DynamoDB takes no transaction of more than 100 items, or with one item twice.
     fn check_items(&self, transaction: &Transaction) {
-        let keys: HashSet<&DedupeKey> = transaction
-            .dedupe
-            .iter()
-            .map(|write| match write {
-                DedupeWrite::Accept(key, _) | DedupeWrite::Refuse(key, _, _) => key,
-            })
-            .collect();
-        let seqs: HashSet<Seq> = transaction.events.iter().map(|event| event.seq).collect();
-        assert_eq!(keys.len(), transaction.dedupe.len(), "one dedupe item twice in a transaction");
-        assert_eq!(seqs.len(), transaction.events.len(), "one event twice in a transaction");
+        let touched: Vec<Touched> = transaction.touched().collect();
+        let distinct: HashSet<&Touched> = touched.iter().collect();
+        assert_eq!(distinct.len(), touched.len(), "one item twice in a transaction: {touched:?}");
+        assert_eq!(touched.len() + 1, transaction.items(), "items are counted");
         assert!(transaction.items() <= TRANSACTION_MAX_ITEMS, "too many items in a transaction");
         assert_eq!(
             transaction.head.is_some(),
             !transaction.events.is_empty(),
             "events go with the head, and only they"
         );
-        assert!(seqs.iter().all(|seq| !self.events.contains_key(seq)), "an event is overwritten");
+        let is_new = |event: &RoomEvent| !self.events.contains_key(&event.seq);
+        assert!(transaction.events.iter().all(is_new), "an event is overwritten");
     }
 
     /// The store's `mark_delivered`.

@@ -35,11 +35,17 @@ pub(super) struct Told {
     pub(super) nacks: HashMap<CommandId, usize>,
     /// The one fate of each record that was decided.
     pub(super) fates: HashMap<CommandId, Fate>,
+    /// Nobody is late: what is posted is what stands in the table at that moment.
+    pub(super) calm: bool,
 }
 
 impl Told {
     pub(super) fn event(&mut self, table: &Table, event: &RoomEvent) {
-        assert_eq!(table.events.get(&event.seq), Some(event), "what is posted stands in the table");
+        let stands = table.current(event.seq).expect("what is posted stands in the table");
+        assert_eq!(stands.command_id, event.command_id, "what is posted stands in the table");
+        if self.calm {
+            assert_eq!(stands, *event, "a text comes back that nobody said, or took back");
+        }
         *self.events.entry(event.seq).or_default() += 1;
     }
 

@@ -10,11 +10,12 @@ use super::table::Table;
 use super::told::{Fate, Told};
 use crate::id::Epoch;
 use crate::record::SCHEMA_VERSION;
-use crate::room::{Role, RoomKind};
+use crate::room::state::Dedupe;
+use crate::room::{Member, Role, RoomKind};
 use crate::time::Time;
 
-/// These are members from the start; whoever else sends is not.
-const FOUNDERS: [&str; 2] = ["user-0", "user-1"];
+/// These are members from the start; whoever else sends is none until they are invited.
+const FOUNDERS: [(&str, Role); 2] = [("user-0", Role::Owner), ("user-1", Role::Admin)];
 
 pub(super) struct World {
     pub(super) table: Table,
@@ -24,8 +25,8 @@ pub(super) struct World {
     owner: Option<Invocation>,
     zombies: Vec<Invocation>,
     records_per_transaction: usize,
-    /// Whether memberships were changed by hand, so that the log alone does not say what must come out.
-    edited: bool,
+    /// The table as the log found it.
+    first: RoomState,
 }
 
 impl World {
@@ -38,7 +39,7 @@ impl World {
             owner: None,
             zombies: Vec::new(),
             records_per_transaction: scenario.records_per_transaction,
-            edited: false,
+            first: RoomState::default(),
         };
         for plan in &scenario.records {
             world.produce(plan);
@@ -51,9 +52,10 @@ impl World {
 
     fn create_room(&mut self) {
         let seq = Seq::ZERO.next();
-        let users: Vec<UserId> = FOUNDERS.iter().map(|user| user.parse().unwrap()).collect();
-        for user in &users {
-            self.table.members.insert(user.clone(), member(user.clone(), seq));
+        let users: Vec<UserId> = FOUNDERS.iter().map(|(user, _)| user.parse().unwrap()).collect();
+        for (user, (_, role)) in users.iter().zip(FOUNDERS) {
+            let member = Member { user: user.clone(), role, joined_seq: seq, read_seq: seq };
+            self.table.members.insert(user.clone(), member);
         }
         let record = created_record();
         let accepted = Accepted { id: record.id, seq, hash: content_hash(&record) };
@@ -77,16 +79,22 @@ impl World {
             last_seq: seq,
             last_message_no: 0,
             member_count: FOUNDERS.len() as u64,
+            owner_count: 1,
             created_at: record.received_at,
             last_activity: record.received_at,
             delivered_seq: Seq::ZERO,
         });
+        let (head, members) = (self.table.head.clone(), self.table.members.clone());
+        self.first = RoomState { head, members, ..RoomState::default() };
     }
 
     fn produce(&mut self, plan: &RecordPlan) {
         let index = self.log.len();
         let record = match *plan {
             RecordPlan::Send { sender, slot, content } => send(index, sender, &format!("slot-{slot}"), content),
+            RecordPlan::Change { sender, kind, user, target } => {
+                Record { body: change(kind, user, target), ..send(index, sender, "none", 0) }
+            }
             RecordPlan::Poison { sender } => {
                 let record = send(index, sender, &format!("poison-{index}"), 0);
                 self.table.poison.insert(record.id);
@@ -116,7 +124,6 @@ impl World {
                 self.zombies.extend(self.owner.take());
                 self.offset = self.offset.min(to);
             }
-            Action::Join { user } => self.join(user),
         }
     }
 
@@ -157,22 +164,17 @@ impl World {
         self.check_always();
     }
 
-    /// Somebody becomes a member behind the log's back, while nobody is at work.
-    fn join(&mut self, user: usize) {
-        if self.owner.is_none() && self.zombies.is_empty() && self.table.head.is_some() {
-            let user: UserId = format!("user-{user}").parse().unwrap();
-            self.table.members.entry(user.clone()).or_insert_with(|| member(user, Seq::ZERO.next()));
-            self.edited = true;
-        }
-    }
-
     /// Handles the rest of the log without another fault.
     pub(super) fn drain(&mut self, size: usize) {
         for _ in 0..10_000 {
             match &mut self.owner {
                 Some(_) => self.step_owner(),
                 None if self.offset == self.log.len() => return,
-                None => self.poll(size),
+                // From here on nobody else is at work.
+                None => {
+                    self.told.calm = true;
+                    self.poll(size);
+                }
             }
         }
         panic!("the log does not come to its end");
@@ -180,6 +182,7 @@ impl World {
 
     /// Lets every zombie end.
     pub(super) fn bury_zombies(&mut self) {
+        self.told.calm = false;
         for _ in 0..10_000 {
             if self.zombies.is_empty() {
                 return;
@@ -204,9 +207,11 @@ impl World {
     /// More messages, handled as one batch without a fault and without a rival. Returns their events.
     pub(super) fn say_more(&mut self, count: usize) -> Vec<Seq> {
         let first = self.table.head.as_ref().map_or(Seq::ZERO, |head| head.last_seq);
+        let sender = self.table.members.keys().min().expect("somebody is there").clone();
         for _ in 0..count {
             let index = self.log.len();
-            self.log.push(send(index, 0, &format!("more-{index}"), 0));
+            let record = send(index, 0, &format!("more-{index}"), 0);
+            self.log.push(Record { sender: sender.clone(), ..record });
         }
         self.poll(count);
         while let Some(owner) = &self.owner {
@@ -249,9 +254,7 @@ impl World {
             }
         }
         self.check_messages();
-        if !self.edited {
-            self.check_against_the_log();
-        }
+        self.check_against_the_log();
     }
 
     fn check_messages(&self) {
@@ -268,38 +271,56 @@ impl World {
         assert_eq!(self.table.head.as_ref().map_or(0, |head| head.last_message_no), identities.len() as u64);
     }
 
-    /// The same log, read once from the start by the plainest rules.
+    /// The same log, read once from the start, record by record: fates, members, messages and head must be the same.
     fn check_against_the_log(&self) {
-        let mut accepted: HashMap<(&str, &str), (Seq, &str)> = HashMap::new();
+        let mut accepted: HashMap<(UserId, &str), (Seq, &str)> = HashMap::new();
         let mut expected: HashMap<CommandId, Fate> = HashMap::new();
-        let mut last = Seq::ZERO.next();
+        let mut state = self.first.clone();
         for record in &self.log {
             let (slot, content) = match &record.body {
                 RecordBody::Send { client_message_id, content } => (client_message_id.as_str(), content.as_str()),
-                RecordBody::RoomCreated {} => ("", ""),
+                _ => ("", ""),
             };
-            let key = (record.sender.as_str(), slot);
-            let is_founder = FOUNDERS.contains(&record.sender.as_str());
-            let fate = match (accepted.get(&key), &record.body) {
+            let key = (record.sender.clone(), slot);
+            let before = accepted.get(&key).filter(|_| !slot.is_empty());
+            let is_poison = self.table.poison.contains(&record.id);
+            let fate = match (&state.head, before) {
                 _ if expected.contains_key(&record.id) => continue,
-                _ if self.table.head.is_none() => Fate::Refused(ErrorCode::RoomNotFound),
-                (_, RecordBody::RoomCreated {}) => Fate::Event(Seq::ZERO.next()),
-                (Some((seq, before)), _) if *before == content => Fate::Duplicate(*seq),
-                (Some(_), _) => Fate::Refused(ErrorCode::IdempotencyConflict),
-                (None, _) if !is_founder => Fate::Refused(ErrorCode::NotMember),
-                (None, _) if self.table.poison.contains(&record.id) => Fate::Impossible,
-                (None, _) => {
-                    last = last.next();
-                    accepted.insert(key, (last, content));
-                    Fate::Event(last)
-                }
+                (None, _) => Fate::Refused(ErrorCode::RoomNotFound),
+                _ if record.body == (RecordBody::RoomCreated {}) => Fate::Event(Seq::ZERO.next()),
+                (_, Some((seq, before))) if *before == content => Fate::Duplicate(*seq),
+                (_, Some(_)) => Fate::Refused(ErrorCode::IdempotencyConflict),
+                (Some(head), None) => match rules::check(&state, &record.sender, &record.body) {
+                    Err(refusal) => Fate::Refused(refusal.code),
+                    Ok(()) if is_poison => Fate::Impossible,
+                    Ok(()) => {
+                        let event = self.table.events.get(&head.last_seq.next()).expect("an event for the record");
+                        let body = event_body(head, record).unwrap();
+                        assert_eq!(event.body.kind(), body.kind());
+                        state.apply(&RoomEvent { body, ..event.clone() });
+                        accepted.insert(key, (event.seq, content));
+                        Fate::Event(event.seq)
+                    }
+                },
             };
             // What DynamoDB does not take cannot be remembered as refused either.
-            let is_poison = self.table.poison.contains(&record.id);
             let fate = if is_poison && matches!(fate, Fate::Refused(_)) { Fate::Impossible } else { fate };
             expected.insert(record.id, fate);
         }
         assert_eq!(self.told.fates, expected);
+        assert_eq!(self.table.members, state.members);
+        let delivered_seq = |head: &Head| head.delivered_seq;
+        if let (Some(stored), Some(head)) = (&self.table.head, &mut state.head) {
+            head.delivered_seq = delivered_seq(stored);
+            assert_eq!(stored, head);
+            assert_eq!(head.member_count, state.members.len() as u64);
+            let owners = state.members.values().filter(|member| member.role == Role::Owner).count();
+            assert_eq!(head.owner_count, owners as u64);
+            assert!(owners > 0 || state.members.is_empty(), "nobody owns the group");
+        }
+        for (seq, message) in &state.targets {
+            assert_eq!(self.table.events.get(seq), Some(message));
+        }
     }
 }
 
@@ -307,8 +328,22 @@ fn epoch() -> Epoch {
     "epoch".parse().unwrap()
 }
 
-fn member(user: UserId, joined_seq: Seq) -> Member {
-    Member { user, role: Role::Member, joined_seq, read_seq: joined_seq }
+/// One of the seven kinds of record that say nothing.
+fn change(kind: usize, user: usize, target: u64) -> RecordBody {
+    let user_id: UserId = format!("user-{user}").parse().unwrap();
+    let message_id = MessageId { epoch: epoch(), seq: Seq::new(target).unwrap() };
+    match kind {
+        0 => RecordBody::Edit { message_id, content: format!("content {user}").try_into().unwrap() },
+        1 => RecordBody::Delete { message_id },
+        2 => RecordBody::Rename { name: format!("name {user}").try_into().unwrap() },
+        3 => RecordBody::Invite { user_id },
+        4 => RecordBody::Leave { successor: (target % 2 == 0).then_some(user_id) },
+        5 => RecordBody::Kick { user_id },
+        _ => {
+            let role = [Role::Member, Role::Admin, Role::Owner][usize::try_from(target).unwrap() % 3];
+            RecordBody::ChangeRole { user_id, role }
+        }
+    }
 }
 
 fn created_record() -> Record {
