@@ -57,9 +57,9 @@ fn a_record_that_stands_twice_in_a_batch_is_posted_once() {
 /// first record alone, which is a refusal, and something else in it failed: all of the log was marked as delivered.
 #[test]
 fn a_failing_batch_without_events_marks_nothing_as_delivered() {
-    let committed_and_dead = [Action::Poll { size: 2 }, Action::Run { steps: 3 }, Action::Crash];
+    let committed_and_dead = [Action::Poll { size: 2 }, Action::Run { steps: 4 }, Action::Crash];
     let marked =
-        [Action::Poll { size: 1 }, Action::FailElsewhere { handled: 0, marked: true }, Action::Run { steps: 9 }];
+        [Action::Poll { size: 1 }, Action::FailElsewhere { handled: 0, marked: true }, Action::Run { steps: 10 }];
     play(&story(vec![says(2, 0), says(0, 0)], [committed_and_dead, marked].concat(), usize::MAX, 1));
 }
 
@@ -69,11 +69,11 @@ fn a_failing_batch_without_events_marks_nothing_as_delivered() {
 fn an_owner_that_loads_again_remembers_what_it_must_post() {
     let actions = vec![
         Action::Poll { size: 3 },
-        Action::Run { steps: 3 },
-        Action::Poll { size: 3 },
-        Action::Run { steps: 2 },
-        Action::RunZombie { which: 0, steps: 1 },
         Action::Run { steps: 4 },
+        Action::Poll { size: 3 },
+        Action::Run { steps: 3 },
+        Action::RunZombie { which: 0, steps: 1 },
+        Action::Run { steps: 5 },
         Action::Crash,
     ];
     play(&story(vec![says(0, 0), says(0, 1), says(0, 2)], actions, 1, 3));
@@ -85,10 +85,10 @@ fn an_owner_that_loads_again_remembers_what_it_must_post() {
 fn an_owner_that_loads_again_remembers_when_it_began() {
     let actions = vec![
         Action::Poll { size: 3 },
-        Action::Run { steps: 3 },
+        Action::Run { steps: 4 },
         Action::Poll { size: 3 },
-        Action::Run { steps: 3 },
-        Action::RunZombie { which: 0, steps: 4 },
+        Action::Run { steps: 4 },
+        Action::RunZombie { which: 0, steps: 5 },
         Action::Crash,
     ];
     play(&story(vec![says(0, 0), says(0, 1), says(0, 2)], actions, 1, 3));

@@ -12,7 +12,9 @@ const RACES_MAX: usize = 20;
 #[derive(Debug)]
 enum Stage {
     ReadHead,
-    ReadRest(Option<Head>),
+    /// A batch get reads each item at a moment of its own: here dedupe items first, the rest later.
+    ReadDedupe(Option<Head>),
+    ReadRest(RoomState),
     Write(Transaction),
     ReadEvents,
     Post(Vec<Posting>),
@@ -87,9 +89,13 @@ impl Invocation {
     pub(super) fn step(&mut self, table: &mut Table, told: &mut Told) {
         let stage = std::mem::replace(&mut self.stage, Stage::ReadHead);
         self.stage = match stage {
-            Stage::ReadHead => Stage::ReadRest(table.head.clone()),
-            Stage::ReadRest(head) => {
-                self.batch.loaded(table.load(head, &self.batch.lookups()));
+            Stage::ReadHead => Stage::ReadDedupe(table.head.clone()),
+            Stage::ReadDedupe(head) => {
+                let dedupe = table.load_dedupe(&self.batch.lookups());
+                Stage::ReadRest(RoomState { head, dedupe, ..RoomState::default() })
+            }
+            Stage::ReadRest(state) => {
+                self.batch.loaded(table.load(state, &self.batch.lookups()));
                 self.next_write(told)
             }
             Stage::Write(transaction) => match table.write(&transaction) {

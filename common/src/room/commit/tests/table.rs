@@ -29,14 +29,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The second half of a load: all but the head, whatever that has become since it was read.
-    pub(super) fn load(&self, head: Option<Head>, lookups: &Lookups) -> RoomState {
-        let Lookups { members, targets, dedupe } = lookups;
+    pub(super) fn load_dedupe(&self, lookups: &Lookups) -> HashMap<DedupeKey, Dedupe> {
+        lookups.dedupe.iter().filter_map(|key| self.dedupe.get_key_value(key)).map(cloned).collect()
+    }
+
+    /// The last part of a load: members and messages, whatever the rest has become since it was read.
+    pub(super) fn load(&self, state: RoomState, lookups: &Lookups) -> RoomState {
+        let Lookups { members, targets, .. } = lookups;
         RoomState {
-            head,
             members: members.iter().filter_map(|user| self.members.get_key_value(user)).map(cloned).collect(),
             targets: targets.iter().filter_map(|seq| self.events.get_key_value(seq)).map(cloned).collect(),
-            dedupe: dedupe.iter().filter_map(|key| self.dedupe.get_key_value(key)).map(cloned).collect(),
+            ..state
         }
     }
 
