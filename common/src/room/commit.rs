@@ -367,7 +367,6 @@ impl RoomBatch {
 /// What a record is, in the state as of its turn.
 fn decide(state: &RoomState, key: &DedupeKey, record: &Record) -> Outcome {
     if let Some(dedupe) = state.dedupe.get(key) {
-        // First: a refusal alone is written without the fence, so a late one may stand beside the acceptance.
         if let Some(accepted) = dedupe.accepted.as_ref().filter(|accepted| accepted.id == record.id) {
             return Outcome::Again(accepted.seq);
         }

@@ -22,7 +22,7 @@ fn principal(user: &str) -> Principal {
 async fn sessions(tables: &Tables, user: &str) -> HashSet<String> {
     let users: [UserId; 1] = [user.parse().unwrap()];
     let live = tables.store.live_connections(&users, NOW).await.unwrap();
-    live.into_iter().map(|(_, connection)| connection.to_string()).collect()
+    live.into_iter().map(|live| live.connection.to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +103,7 @@ async fn sessions_that_must_have_been_cut_are_dropped() {
     let connection = Connection { connected_at: later, ..live(&"new=".parse().unwrap(), &fresh) };
     tables.store.put_connection(&connection, later).await.unwrap();
     let live = tables.store.live_connections(&[alice.user], later).await.unwrap();
-    assert_eq!(live.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["new="]);
+    assert_eq!(live.iter().map(|live| live.connection.as_str()).collect::<Vec<_>>(), ["new="]);
 }
 
 /// 130 people are more than one batch get holds.

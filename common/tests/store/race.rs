@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::auth::Principal;
+use common::command::Signals;
 use common::id::{ConnectionId, RoomId};
 use common::store::{Connection, ConnectionState};
 
@@ -50,7 +51,10 @@ async fn a_connection_that_subscribes_while_it_goes_leaves_no_subscription() {
         let id: ConnectionId = format!("c{round}=").parse().unwrap();
         tables.store.put_connection(&live(&id, &alice()), NOW).await.unwrap();
         let (store, subscriber, memberships) = (Arc::clone(&tables.store), id.clone(), memberships.clone());
-        let subscribe = tokio::spawn(async move { store.subscribe(&subscriber, &alice(), &memberships, NOW).await });
+        let subscribe =
+            tokio::spawn(
+                async move { store.subscribe(&subscriber, &alice(), &memberships, Signals::default(), NOW).await },
+            );
         let (store, gone) = (Arc::clone(&tables.store), id.clone());
         let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
         drop(subscribe.await.unwrap());

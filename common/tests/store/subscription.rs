@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use common::auth::Principal;
+use common::command::Signals;
 use common::id::RoomId;
 use common::room::Member;
 use common::store::{RoomSubscription, SubscribeError};
@@ -26,18 +27,19 @@ async fn a_subscription_rests_on_its_membership() {
     let store = &tables.store;
 
     tables.change("chat", ("ROOM#room", "MEMBER#alice"), "joinedSeq", number(9)).await;
-    let outcome = store.subscribe(&connection, &alice, &memberships, NOW).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, Signals::default(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Membership)), "it is another membership now: {outcome:?}");
     tables.remove("chat", ("ROOM#room", "MEMBER#alice")).await;
-    let outcome = store.subscribe(&connection, &alice, &memberships, NOW).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, Signals::default(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Membership)), "there is none: {outcome:?}");
     assert_eq!(store.count_subscriptions(&connection).await.unwrap(), 0, "all rooms or none");
 
-    store.subscribe(&connection, &alice, &memberships[1..], NOW).await.unwrap();
+    store.subscribe(&connection, &alice, &memberships[1..], Signals::default(), NOW).await.unwrap();
     let expected = RoomSubscription {
         connection: connection.clone(),
         user: alice.user.clone(),
         joined_seq: seq(1),
+        signals: Signals::default(),
         lagged_seq: None,
     };
     assert_eq!(subscriptions(&tables, &other).await, [expected]);
@@ -54,15 +56,15 @@ async fn a_subscription_rests_on_its_connection() {
 
     let refreshed = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice.clone() };
     store.authenticate(&live(&connection, &alice), &refreshed, NOW).await.unwrap();
-    let outcome = store.subscribe(&connection, &alice, &memberships, NOW).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, Signals::default(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "its token is another one now: {outcome:?}");
-    store.subscribe(&connection, &refreshed, &memberships, NOW).await.unwrap();
+    store.subscribe(&connection, &refreshed, &memberships, Signals::default(), NOW).await.unwrap();
 
     store.remove_connection(&connection, NOW).await.unwrap();
-    let outcome = store.subscribe(&connection, &refreshed, &memberships, NOW).await;
+    let outcome = store.subscribe(&connection, &refreshed, &memberships, Signals::default(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "it is gone: {outcome:?}");
     tables.remove("chat", ("ROOM#room", "MEMBER#alice")).await;
-    let outcome = store.subscribe(&connection, &refreshed, &memberships, NOW).await;
+    let outcome = store.subscribe(&connection, &refreshed, &memberships, Signals::default(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "both are gone: {outcome:?}");
     assert!(subscriptions(&tables, &room).await.is_empty());
 }
@@ -75,7 +77,7 @@ async fn as_many_rooms_as_a_frame_names_fit_one_transaction() {
     for index in 0..common::limits::SUBSCRIBE_MAX_ROOMS {
         rooms.push(tables.room(&format!("room-{index}"), &["alice"]).await);
     }
-    tables.store.subscribe(&connection, &alice, &[], NOW).await.unwrap();
+    tables.store.subscribe(&connection, &alice, &[], Signals::default(), NOW).await.unwrap();
     tables.subscribe(&connection, &alice, &rooms).await;
     tables.subscribe(&connection, &alice, &rooms).await;
     assert_eq!(tables.store.count_subscriptions(&connection).await.unwrap(), rooms.len());

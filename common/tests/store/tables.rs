@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType,
 };
 use common::auth::Principal;
+use common::command::Signals;
 use common::config::{Environment, StoreConfig};
 use common::id::{CommandId, ConnectionId, RoomId, Seq, UserId};
 use common::metrics::Metrics;
@@ -104,7 +105,7 @@ impl Tables {
     /// Handles records of a room as the consumer does, without posting.
     pub(crate) async fn commit(&self, room: &RoomId, records: Vec<Record>) -> RoomBatch {
         let mut batch = RoomBatch::new(records);
-        batch.loaded(self.store.load_room_state(room, &batch).await.unwrap());
+        batch.loaded(self.store.room_state(room, &batch.lookups()).await.unwrap());
         while let Some(transaction) = batch.next_transaction() {
             if !transaction.is_empty() {
                 self.store.write_commit(room, &transaction, NOW).await.unwrap();
@@ -128,7 +129,7 @@ impl Tables {
         for room in rooms {
             memberships.push((room.clone(), self.store.member(room, &principal.user).await.unwrap().unwrap()));
         }
-        self.store.subscribe(connection, principal, &memberships, NOW).await.unwrap();
+        self.store.subscribe(connection, principal, &memberships, Signals::default(), NOW).await.unwrap();
     }
 
     /// Every item of a table, as the table holds it.
@@ -224,6 +225,7 @@ pub(crate) fn new_room(id: &str, users: &[&str], command: u128) -> NewRoom {
             last_seq: first,
             last_message_no: 0,
             member_count: users.len() as u64,
+            owner_count: 1,
             created_at: NOW,
             last_activity: NOW,
             delivered_seq: Seq::ZERO,

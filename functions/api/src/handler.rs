@@ -60,6 +60,13 @@ impl Api {
             Route::Events(room) => self.events(&call, &room).await,
             Route::Send(room) => self.send(call, room).await,
             Route::Command(room, command) => self.command(&call, &room, command).await,
+            Route::Rename(room) => self.rename(&call, room).await,
+            Route::Invite(room) => self.invite(&call, room).await,
+            Route::ChangeRole(room, user) => self.change_role(&call, room, user).await,
+            Route::RemoveMember(room, user) => self.remove_member(&call, room, user).await,
+            Route::EditMessage(room, message) => self.edit_message(&call, room, message).await,
+            Route::DeleteMessage(room, message) => self.delete_message(&call, room, message).await,
+            Route::Read(room) => self.read(&call, &room).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod change;
 mod command;
 mod cors;
 mod create;

@@ -1,11 +1,12 @@
 //! `POST` and `GET /rooms/{roomId}/messages`, and `GET /rooms/{roomId}/events`.
 
 use common::code::{ErrorCode, Refusal};
+use common::codec::frame::Commands;
 use common::codec::json;
 use common::command::{HistoryPage, HistoryStart};
 use common::failure::Failure;
 use common::history;
-use common::id::{CommandId, Epoch, RoomId, Seq};
+use common::id::{Epoch, RoomId, Seq};
 use common::ingress::{self, Origin, require_member};
 use common::limits::{CATCH_UP_MAX_EVENTS, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES};
 use common::room::event::RoomEvent;
@@ -14,12 +15,6 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::handler::Api;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Accepted {
-    command_id: CommandId,
-}
 
 #[derive(Serialize)]
 struct MessagePage {
@@ -42,7 +37,7 @@ impl Api {
         let send = json::send_message(room, &call.fields()?)?;
         let origin = Origin { sender: call.user, received_at: call.now, reply_to: None };
         let command_id = ingress::send_message(&self.store, &self.producer, origin, send).await?;
-        Ok(Answer::accepted(&Accepted { command_id }))
+        Ok(Answer::accepted(&Commands::One { command_id }))
     }
 
     pub(crate) async fn messages(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {

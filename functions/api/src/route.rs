@@ -1,7 +1,7 @@
 //! Paths. Every part is percent-decoded on its own, so that an encoded slash stays inside its part.
 
 use common::code::{ErrorCode, Refusal};
-use common::id::{CommandId, RoomId, UserId};
+use common::id::{CommandId, MessageId, RoomId, UserId};
 use lambda_http::http::Method;
 
 use crate::encoded;
@@ -27,6 +27,20 @@ pub(crate) enum Route {
     Send(RoomId),
     /// `GET /rooms/{roomId}/commands/{commandId}`
     Command(RoomId, CommandId),
+    /// `PATCH /rooms/{roomId}`
+    Rename(RoomId),
+    /// `POST /rooms/{roomId}/members`
+    Invite(RoomId),
+    /// `PATCH /rooms/{roomId}/members/{userId}`
+    ChangeRole(RoomId, UserId),
+    /// `DELETE /rooms/{roomId}/members/{userId}`
+    RemoveMember(RoomId, UserId),
+    /// `PATCH /rooms/{roomId}/messages/{messageId}`
+    EditMessage(RoomId, MessageId),
+    /// `DELETE /rooms/{roomId}/messages/{messageId}`
+    DeleteMessage(RoomId, MessageId),
+    /// `PUT /rooms/{roomId}/read`
+    Read(RoomId),
 }
 
 impl Route {
@@ -36,27 +50,46 @@ impl Route {
     /// `not_found`, `method_not_allowed`, or a part that is no identity of its kind.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Refusal> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let (get, post, put) = (method == Method::GET, method == Method::POST, method == Method::PUT);
-        let known = match parts.as_slice() {
-            ["rooms"] if get => return Ok(Self::ListRooms),
-            ["rooms"] if post => return Ok(Self::CreateRoom),
-            ["direct", user] if put => return part(user, "userId").map(Self::OpenDirect),
-            ["rooms", room] if get => return part(room, "roomId").map(Self::Room),
-            ["rooms", room, "members"] if get => return part(room, "roomId").map(Self::Members),
-            ["rooms", room, "messages"] if get => return part(room, "roomId").map(Self::Messages),
-            ["rooms", room, "messages"] if post => return part(room, "roomId").map(Self::Send),
-            ["rooms", room, "events"] if get => return part(room, "roomId").map(Self::Events),
-            ["rooms", room, "commands", command] if get => {
-                return Ok(Self::Command(part(room, "roomId")?, part(command, "commandId")?));
+        match parts.as_slice() {
+            ["rooms"] => Self::of_rooms(method),
+            ["direct", user] if method == Method::PUT => part(user, "userId").map(Self::OpenDirect),
+            ["direct", _] => Err(ErrorCode::MethodNotAllowed.into()),
+            ["rooms", room, rest @ ..] => Self::of_room(method, room, rest),
+            _ => Err(ErrorCode::NotFound.into()),
+        }
+    }
+
+    fn of_rooms(method: &Method) -> Result<Self, Refusal> {
+        match *method {
+            Method::GET => Ok(Self::ListRooms),
+            Method::POST => Ok(Self::CreateRoom),
+            _ => Err(ErrorCode::MethodNotAllowed.into()),
+        }
+    }
+
+    fn of_room(method: &Method, room: &str, rest: &[&str]) -> Result<Self, Refusal> {
+        let room = || part(room, "roomId");
+        let user = |user| part(user, "userId");
+        let message = |message| part(message, "messageId");
+        match (method.as_str(), rest) {
+            ("GET", []) => room().map(Self::Room),
+            ("PATCH", []) => room().map(Self::Rename),
+            ("GET", ["members"]) => room().map(Self::Members),
+            ("POST", ["members"]) => room().map(Self::Invite),
+            ("PATCH", ["members", id]) => Ok(Self::ChangeRole(room()?, user(id)?)),
+            ("DELETE", ["members", id]) => Ok(Self::RemoveMember(room()?, user(id)?)),
+            ("GET", ["messages"]) => room().map(Self::Messages),
+            ("POST", ["messages"]) => room().map(Self::Send),
+            ("PATCH", ["messages", id]) => Ok(Self::EditMessage(room()?, message(id)?)),
+            ("DELETE", ["messages", id]) => Ok(Self::DeleteMessage(room()?, message(id)?)),
+            ("GET", ["events"]) => room().map(Self::Events),
+            ("PUT", ["read"]) => room().map(Self::Read),
+            ("GET", ["commands", id]) => Ok(Self::Command(room()?, part(id, "commandId")?)),
+            (_, [] | ["members" | "messages" | "events" | "read"] | ["members" | "messages" | "commands", _]) => {
+                Err(ErrorCode::MethodNotAllowed.into())
             }
-            ["rooms"]
-            | ["direct", _]
-            | ["rooms", _]
-            | ["rooms", _, "members" | "messages" | "events"]
-            | ["rooms", _, "commands", _] => true,
-            _ => false,
-        };
-        Err(if known { ErrorCode::MethodNotAllowed } else { ErrorCode::NotFound }.into())
+            _ => Err(ErrorCode::NotFound.into()),
+        }
     }
 }
 
@@ -91,6 +124,10 @@ mod tests {
         check(Method::GET, "/rooms/a/b/c/d", Err(ErrorCode::NotFound.into()));
         check(Method::DELETE, "/rooms", Err(ErrorCode::MethodNotAllowed.into()));
         check(Method::GET, "/direct/bob", Err(ErrorCode::MethodNotAllowed.into()));
+        check(Method::PUT, "/rooms/a/messages/e.1", Err(ErrorCode::MethodNotAllowed.into()));
+        check(Method::GET, "/rooms/a/read", Err(ErrorCode::MethodNotAllowed.into()));
+        check(Method::GET, "/rooms/a/read/b", Err(ErrorCode::NotFound.into()));
+        check(Method::DELETE, "/rooms/a/messages/7", Err(Refusal::field("messageId")));
     }
 
     #[test]

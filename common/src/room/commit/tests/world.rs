@@ -337,7 +337,7 @@ fn change(kind: usize, user: usize, target: u64) -> RecordBody {
         1 => RecordBody::Delete { message_id },
         2 => RecordBody::Rename { name: format!("name {user}").try_into().unwrap() },
         3 => RecordBody::Invite { user_id },
-        4 => RecordBody::Leave { successor: (target % 2 == 0).then_some(user_id) },
+        4 => RecordBody::Leave { successor: target.is_multiple_of(2).then_some(user_id) },
         5 => RecordBody::Kick { user_id },
         _ => {
             let role = [Role::Member, Role::Admin, Role::Owner][usize::try_from(target).unwrap() % 3];
