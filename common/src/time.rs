@@ -1,6 +1,7 @@
 //! Points in time: milliseconds since the Unix epoch inside, RFC 3339 in UTC outside.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -55,6 +56,19 @@ impl fmt::Display for Time {
     }
 }
 
+/// The text is not a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time")]
+pub struct InvalidTime;
+
+impl FromStr for Time {
+    type Err = InvalidTime;
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let timestamp: jiff::Timestamp = text.parse().map_err(|_| InvalidTime)?;
+        Ok(Self(timestamp.as_millisecond()))
+    }
+}
+
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -63,9 +77,7 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let timestamp: jiff::Timestamp = text.parse().map_err(|_| de::Error::custom("not an RFC 3339 time"))?;
-        Ok(Self(timestamp.as_millisecond()))
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

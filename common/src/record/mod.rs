@@ -10,6 +10,7 @@
 //! | `chat-presence` | [`Signal`]: sessions that open and close, typing | user id |
 
 mod marker;
+pub mod origin;
 mod signal;
 
 pub use marker::Marker;

@@ -90,7 +90,7 @@ impl Consumer {
         unread.iter().chain(&unheard).flatten().for_each(|record| note(&mut failed, record));
         // Without partial responses a failure brings every record again: what is buried now would be buried each time.
         if failed.is_empty() || self.partial_batch_responses {
-            self.bury(letters, &mut failed).await;
+            self.bury(letters, &mut failed, deadline, now).await;
         }
         if !failed.is_empty() {
             self.mark_delivered(delivered).await;
