@@ -27,6 +27,7 @@ use serde_json::json;
 use tokio::sync::RwLock;
 
 use crate::{
+    embedded::Gate,
     event_source::EventSource,
     faults::{FaultSettings, Faults},
     gateway::{Answer, json as json_answer, message},
@@ -48,11 +49,13 @@ pub(crate) struct Dev {
     signer: Signer,
     faults: Arc<Faults>,
     event_source: EventSourceSlot,
+    gate: Option<Gate>,
 }
 
 impl Dev {
-    pub(crate) fn new(signer: Signer, faults: Arc<Faults>, event_source: EventSourceSlot) -> Self {
-        Self { signer, faults, event_source }
+    /// The gate is that of the embedded broker; none when Kafka is another one.
+    pub(crate) fn new(signer: Signer, faults: Arc<Faults>, event_source: EventSourceSlot, gate: Option<Gate>) -> Self {
+        Self { signer, faults, event_source, gate }
     }
 
     /// Answers a call; `path` is its path, split at slashes and decoded.
@@ -109,6 +112,11 @@ impl Dev {
             Ok(settings) => settings,
             Err(error) => return message(StatusCode::BAD_REQUEST, &error.to_string()),
         };
+        match &self.gate {
+            Some(gate) => gate.take_away(settings.topics_away.clone()),
+            None if settings.topics_away.is_empty() => {}
+            None => return message(StatusCode::BAD_REQUEST, "only the embedded broker's topics can be taken away"),
+        }
         if let Some(event_source) = self.event_source.read().await.as_ref() {
             if settings.pause_event_source { event_source.pause() } else { event_source.resume() }
         }

@@ -1,5 +1,7 @@
 //! Switches for what the cloud does only sometimes, so that tests can have it always.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -15,6 +17,8 @@ pub(crate) struct FaultSettings {
     drop_disconnect: bool,
     /// The event source starts no batch.
     pub(crate) pause_event_source: bool,
+    /// Topics that nobody can produce to or read; only on the embedded broker.
+    pub(crate) topics_away: BTreeSet<String>,
 }
 
 /// What a POST to `@connections` meets.

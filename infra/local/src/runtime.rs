@@ -1,6 +1,6 @@
 //! The whole runtime, from its start to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -86,7 +86,7 @@ async fn start(arguments: &Arguments) -> Result<Runtime, String> {
     let signer = Signer::new();
     let functions = functions(arguments, binaries, &backing, &addresses, &signer).await?;
     let (faults, event_source) = (Arc::new(Faults::default()), EventSourceSlot::default());
-    let dev = Dev::new(signer.clone(), Arc::clone(&faults), Arc::clone(&event_source));
+    let dev = Dev::new(signer.clone(), Arc::clone(&faults), Arc::clone(&event_source), backing.gate());
     let settings = Settings {
         idle_limit: Duration::from_millis(arguments.idle_timeout_ms),
         connection_limit: Duration::from_millis(arguments.max_connection_ms),
@@ -216,6 +216,9 @@ impl Runtime {
     /// Ends in the order that loses nothing: no more input, then its delivery, then those who deliver it.
     async fn end(self) {
         self.faults.set(FaultSettings::default());
+        if let Some(gate) = self.backing.gate() {
+            gate.take_away(BTreeSet::new());
+        }
         self.gateway.drain().await;
         if let Some(event_source) = self.event_source.write().await.take() {
             event_source.resume();

@@ -10,7 +10,7 @@
 //! The cluster may not leave the thread that made it, so a thread of its own owns it and takes commands.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
     thread::{self, JoinHandle},
     time::Duration,
@@ -35,6 +35,9 @@ const REFILL_INTERVAL: Duration = Duration::from_millis(250);
 /// until the records time out, `OUT_OF_ORDER_SEQUENCE_NUMBER` and its like would end an idempotent producer.)
 const REFUSAL: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED;
 
+/// The one broker of the cluster.
+const BROKER_ID: i32 = 1;
+
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
 /// The running broker; it ends, with all its records, when this is dropped.
@@ -44,7 +47,7 @@ pub(crate) struct Broker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Refuses and accepts what producers send. A clone acts on the same broker.
+/// Refuses and accepts what producers send, and takes whole topics away. A clone acts on the same broker.
 ///
 /// A shut gate refuses **every** topic: the broker's error injection knows kinds of requests, not topics. Fetches and
 /// commits go on.
@@ -77,6 +80,7 @@ enum Command {
     Accept(String),
     Lift,
     Lower,
+    TakeAway(BTreeSet<String>),
     Stop,
 }
 
@@ -86,7 +90,7 @@ impl Broker {
     /// # Errors
     /// As [`BrokerError`] says.
     pub(crate) fn start(topics: &[Topic]) -> Result<Self, BrokerError> {
-        let topics: Vec<(String, i32)> =
+        let topics: BTreeMap<String, i32> =
             topics.iter().map(|topic| (topic.name.clone(), topic.local_partitions)).collect();
         let (commands, received) = mpsc::channel();
         let (started, report) = mpsc::sync_channel(1);
@@ -127,6 +131,12 @@ impl Gate {
         send(&self.commands, Command::Accept(topic.into()));
     }
 
+    /// Takes exactly these topics away and brings every other back: a topic that is away keeps its records, but no
+    /// partition of it has a leader, so that nobody can produce to it or read it.
+    pub(crate) fn take_away(&self, topics: BTreeSet<String>) {
+        send(&self.commands, Command::TakeAway(topics));
+    }
+
     /// Opens the gate for as long as the answer is kept.
     pub(crate) fn lift(&self) -> Lift {
         send(&self.commands, Command::Lift);
@@ -145,27 +155,32 @@ fn send(commands: &Sender<Command>, command: Command) {
     drop(commands.send(command));
 }
 
-fn run(topics: &[(String, i32)], started: &SyncSender<Result<String, KafkaError>>, commands: &Receiver<Command>) {
+fn run(topics: &BTreeMap<String, i32>, started: &SyncSender<Result<String, KafkaError>>, commands: &Receiver<Command>) {
     let report = match open(topics) {
         Ok(cluster) => {
             drop(started.send(Ok(cluster.bootstrap_servers())));
-            return serve(&cluster, commands);
+            return serve(&cluster, topics, commands);
         }
         Err(error) => Err(error),
     };
     drop(started.send(report));
 }
 
-fn open(topics: &[(String, i32)]) -> Result<Cluster, KafkaError> {
+fn open(topics: &BTreeMap<String, i32>) -> Result<Cluster, KafkaError> {
     let cluster = MockCluster::new(1)?;
+    // From the versions that follow these the broker names the new leader to whom it is none of a partition, and
+    // crashes where there is no leader at all (a topic that is away).
+    cluster.apiversion(RDKafkaApiKey::Produce, Some(0), Some(9))?;
+    cluster.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11))?;
     for (name, partitions) in topics {
         cluster.create_topic(name, *partitions, 1)?;
     }
     Ok(cluster)
 }
 
-fn serve(cluster: &Cluster, commands: &Receiver<Command>) {
+fn serve(cluster: &Cluster, partitions: &BTreeMap<String, i32>, commands: &Receiver<Command>) {
     let mut refusing: BTreeSet<String> = BTreeSet::new();
+    let mut away: BTreeSet<String> = BTreeSet::new();
     let mut lifts = 0_usize;
     let mut shut = false;
     loop {
@@ -179,6 +194,11 @@ fn serve(cluster: &Cluster, commands: &Receiver<Command>) {
             Ok(Command::Accept(topic)) => drop(refusing.remove(&topic)),
             Ok(Command::Lift) => lifts += 1,
             Ok(Command::Lower) => lifts = lifts.saturating_sub(1),
+            Ok(Command::TakeAway(topics)) => {
+                set_leaders(cluster, partitions, away.difference(&topics), Some(BROKER_ID));
+                set_leaders(cluster, partitions, topics.difference(&away), None);
+                away = topics;
+            }
             Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -193,13 +213,31 @@ fn serve(cluster: &Cluster, commands: &Receiver<Command>) {
     }
 }
 
+/// Gives every partition of these topics this leader, or none.
+fn set_leaders<'a>(
+    cluster: &Cluster,
+    partitions: &BTreeMap<String, i32>,
+    topics: impl Iterator<Item = &'a String>,
+    leader: Option<i32>,
+) {
+    for topic in topics {
+        for partition in 0..partitions.get(topic).copied().unwrap_or_default() {
+            if let Err(error) = cluster.partition_leader(topic, partition, leader) {
+                tracing::error!(%error, topic, partition, "the embedded broker's partition keeps its leader");
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
     use rdkafka::{
-        ClientConfig,
+        ClientConfig, Message as _,
+        consumer::{BaseConsumer, Consumer as _},
         producer::{FutureProducer, FutureRecord, Producer},
+        topic_partition_list::{Offset, TopicPartitionList},
         types::RDKafkaErrorCode,
     };
 
@@ -260,6 +298,39 @@ mod tests {
             assert_eq!(produce(&sender, "chat-messages", b"x").await, Ok(next + 1));
         }
         assert_eq!(sender.client().fatal_error(), None);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_away_takes_nothing_while_others_do_and_comes_back() {
+        let broker = Broker::start(&crate::provision::topics()).unwrap();
+        let sender = producer(&broker);
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", broker.bootstrap_servers())
+            .set("group.id", "reader")
+            .create()
+            .unwrap();
+        let mut partition = TopicPartitionList::new();
+        partition.add_partition_offset("chat-presence", 0, Offset::Beginning).unwrap();
+        reader.assign(&partition).unwrap();
+        let read = |wanted: &[u8]| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                assert!(Instant::now() < deadline, "nothing was read");
+                match reader.poll(Duration::from_millis(100)) {
+                    Some(Ok(message)) => return assert_eq!(message.payload(), Some(wanted)),
+                    Some(Err(_)) | None => {}
+                }
+            }
+        };
+        // Whoever has used the topic before is told, too.
+        assert_eq!(produce(&sender, "chat-presence", b"first").await, Ok(0));
+        read(b"first");
+        broker.gate().take_away(BTreeSet::from(["chat-presence".to_owned()]));
+        let refused = until(&sender, "chat-presence", false).await.unwrap_err();
+        assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageTimedOut));
+        assert_eq!(produce(&sender, "chat-messages", b"x").await, Ok(0));
+        broker.gate().take_away(BTreeSet::new());
+        until(&sender, "chat-presence", true).await.unwrap();
     }
 
     #[tokio::test]

@@ -56,7 +56,7 @@ async fn harness(settings: Settings) -> Harness {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let faults = Arc::new(Faults::default());
-    let dev = Dev::new(Signer::new(), Arc::clone(&faults), Default::default());
+    let dev = Dev::new(Signer::new(), Arc::clone(&faults), Default::default(), None);
     let gateway = Gateway::start(listener, port, functions, (dev, faults), settings);
     Harness { gateway, port, events, go, http: Client::builder(TokioExecutor::new()).build_http() }
 }
@@ -514,7 +514,7 @@ async fn functions_that_cannot_be_reached_are_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let faults = Arc::new(Faults::default());
-    let dev = Dev::new(Signer::new(), Arc::clone(&faults), Default::default());
+    let dev = Dev::new(Signer::new(), Arc::clone(&faults), Default::default(), None);
     let settings = Settings { idle_limit: PATIENCE, connection_limit: PATIENCE };
     // Bound and never listening: nobody answers there.
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
