@@ -115,6 +115,7 @@ async fn bury_among_neighbours(madang: &Runtime) {
         assert_eq!(letter.header("madang-origin-topic").as_deref(), Some(MESSAGES));
         assert_eq!(letter.header("madang-origin-partition").as_deref(), Some("1"));
         assert_eq!(letter.header("madang-origin-reason").as_deref(), Some(*reason));
+        assert!(letter.header("madang-origin-time").is_some_and(|time| time.ends_with('Z')), "{letter:?}");
         for header in &odd.headers {
             assert!(letter.headers.contains(header), "{header:?}: {letter:?}");
         }
@@ -127,4 +128,47 @@ async fn bury_among_neighbours(madang: &Runtime) {
     assert_eq!(alice.messages_once_there(&room, count + 1).await, at_bob.events(&room));
     let broker = Broker::new(&madang.endpoints.kafka);
     assert_eq!(broker.count(DEAD_LETTERS) - before, i64::try_from(count).unwrap() + 1);
+}
+
+/// Where the dead-letter topic could not be written, the offset was committed all the same and the record was gone:
+/// dapr/dapr #8284 (case 22).
+#[tokio::test]
+async fn with_the_dead_letter_topic_away_nothing_is_skipped() {
+    away_and_back(&Runtime::start::<&str>(&[])).await;
+}
+
+/// The same where the platform retries whole batches only.
+#[tokio::test]
+async fn with_the_dead_letter_topic_away_nothing_is_skipped_without_partial_responses_too() {
+    away_and_back(&Runtime::start(&["--no-partial-responses"])).await;
+}
+
+async fn away_and_back(madang: &Runtime) {
+    const NOT_BURIED: &str = "a record cannot be put on the dead-letter topic";
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_bob = bob.join(&room).await;
+    madang.faults(json!({"topicsAway": [DEAD_LETTERS]})).await;
+    let good = |number: usize| {
+        let (_, value) = record(&room, &alice.id, &format!("good-{number}"), "beside the odd one");
+        StoredRecord::new(Some(room.as_bytes()), Some(&value))
+    };
+    let mut odd = StoredRecord::new(Some(room.as_bytes()), Some(b"\xff\xfe\0"));
+    odd.headers = vec![("own".to_owned(), Some(b"kept".to_vec()))];
+    let broker = Broker::new(&madang.endpoints.kafka);
+    let offsets = broker.produce(MESSAGES, 1, &[good(1), odd.clone(), good(2), good(3)]).await;
+
+    // It is tried, and tried again, and said each time.
+    let failures = madang.log_says(NOT_BURIED, 0).await;
+    madang.log_says(NOT_BURIED, failures).await;
+    madang.faults(json!({})).await;
+    let letters = spawn_blocking(move || broker.read_until(DEAD_LETTERS, |records| !records.is_empty()));
+    for letter in letters.await.unwrap() {
+        assert_eq!((&letter.key, &letter.value, &letter.headers[0]), (&odd.key, &odd.value, &odd.headers[0]));
+        assert_eq!(letter.header("madang-origin-offset"), Some(offsets[1].to_string()));
+    }
+    let stored = at_bob.hear_events(&room, 3).await;
+    assert_dense(&stored, 2);
+    let ids: Vec<&Value> = stored.iter().map(|message| &message["clientMessageId"]).collect();
+    assert_eq!(ids, ["good-1", "good-2", "good-3"]);
+    assert_eq!(alice.messages_once_there(&room, 3).await, stored);
 }

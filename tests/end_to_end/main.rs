@@ -10,6 +10,7 @@ mod content;
 mod crash;
 mod dead_letters;
 mod delivery;
+mod dlt;
 mod history;
 mod idempotency;
 mod local_runtime;

@@ -7,12 +7,14 @@
 //! | [`person`] | a user with a token: HTTP calls, rooms, connections |
 //! | [`client`] | one WebSocket connection, which checks what must always be true of what it hears |
 //! | [`http`] | HTTP calls and answers |
+//! | [`admin`] | the operators' command line, run as a process |
 //! | [`broker`] | records straight to and from the topics |
 //! | [`deadline`] | waiting for something, never longer than a bound |
 //!
 //! The tests of `end_to_end` share one runtime, so every test uses users and rooms of its own. With the JSON line of a
 //! running system in `MADANG_ENDPOINTS` they run on that one instead, whatever broker and tables it has.
 
+pub mod admin;
 pub mod broker;
 pub mod client;
 pub mod deadline;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::admin;
 use crate::deadline::{eventually, within};
 use crate::http::Http;
 use crate::person::Person;
@@ -207,6 +208,28 @@ impl Runtime {
             (!running.iter().any(|pid| pids.contains(pid))).then_some(())
         })
         .await;
+    }
+
+    /// Waits until a line of the log holds a text, more often than before.
+    ///
+    /// # Panics
+    /// It does not come in time, or the system is one whose log cannot be read.
+    pub async fn log_says(&self, text: &str, more_than: usize) -> usize {
+        assert!(self.process.is_some(), "a system of this test's own");
+        eventually(&format!("{text:?} in the log"), async || {
+            let count = self.log.so_far().iter().filter(|line| line.contains(text)).count();
+            (count > more_than).then_some(count)
+        })
+        .await
+    }
+
+    /// Runs the operators' command line on this system.
+    pub async fn admin(&self, arguments: &[&str]) -> Ended {
+        let named = self.process.is_none() && named().is_some();
+        let outside = std::env::vars().filter(|(name, _)| named && name.starts_with("KAFKA_"));
+        let mut variables = admin::local_variables(&self.endpoints.kafka);
+        variables.extend(outside.filter(|(name, _)| name != "KAFKA_BOOTSTRAP_SERVERS"));
+        admin::run(&variables, arguments).await
     }
 
     /// The connections that are subscribed to a room, as (user, connection), read from the table.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The local runtime and the functions that it starts.
-const PACKAGES: [&str; 6] = ["local", "connect", "message", "disconnect", "consumer", "api"];
+/// The local runtime, the functions that it starts, and the operators' command line.
+const PACKAGES: [&str; 7] = ["local", "connect", "message", "disconnect", "consumer", "api", "admin"];
 
-/// The local runtime's binary, with the functions' binaries beside it.
+/// The local runtime's binary, with the other packages' binaries beside it.
 ///
 /// # Panics
 /// They cannot be built; cargo's own lines say why.

@@ -1,8 +1,9 @@
-//! Madang's command line for operators: development tokens ([`token`]), load ([`load`]) and the figures of the
-//! function binaries ([`measure`]). Results stand on standard output, everything else on standard error.
+//! Madang's command line for operators: development tokens ([`token`]), load ([`load`]), the figures of the function
+//! binaries ([`measure`]) and dead letters ([`dlt`]). Results stand on standard output, everything else on standard error.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool prints its results")]
 
+mod dlt;
 mod load;
 mod measure;
 mod runtime;
@@ -31,6 +32,9 @@ enum Command {
     Load(load::LoadOptions),
     /// Print size, resident memory and cold start of each function
     Measure(measure::MeasureOptions),
+    /// List, show or replay the records that no consumer could take
+    #[command(subcommand)]
+    Dlt(dlt::DltCommand),
 }
 
 #[tokio::main]
@@ -43,6 +47,7 @@ async fn main() -> ExitCode {
         Command::Token(options) => token::run(&options).await.map_err(Box::<dyn Error>::from),
         Command::Load(options) => load::run(&options).await.map_err(Box::from),
         Command::Measure(options) => measure::run(&options).await.map_err(Box::from),
+        Command::Dlt(command) => dlt::run(&command).await.map_err(Box::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,7 +66,10 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let sentence = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "name a command: token, load or measure".to_owned(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if text.contains("admin dlt") => {
+            "name a command: dlt list, dlt show or dlt replay".to_owned()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "name a command: token, load, measure or dlt".to_owned(),
         _ => sentence(&text),
     };
     eprintln!("admin: {sentence} (--help names the arguments)");
@@ -99,6 +107,15 @@ mod tests {
         });
         check(&["admin", "load", "--url", "http://[::1]:80", "--users", "0"], {
             "invalid value '0' for '--users <USERS>': 0 is not in 1..=10000"
+        });
+        check(&["admin", "dlt", "show", "17"], {
+            "invalid value '17' for '<P:O>': a letter is named by partition and offset, such as 0:17"
+        });
+        check(&["admin", "dlt", "list", "--topic", "chat-messages-dlt"], {
+            "invalid value 'chat-messages-dlt' for '--topic <TOPIC>': not a topic of ours that letters come from"
+        });
+        check(&["admin", "dlt", "replay"], {
+            "the following required arguments were not provided: <P:O|--all|--reason <REASON>>"
         });
     }
 }
