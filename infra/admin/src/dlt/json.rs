@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::escape::{escaped_at_most, shown};
 
 /// What every record says beside its content. Other fields may hold what people wrote, under whatever name.
-const ENVELOPE: [&str; 8] = ["v", "id", "kind", "roomId", "userId", "sender", "clientMessageId", "receivedAt"];
+const ENVELOPE: [&str; 11] =
+    ["v", "id", "kind", "roomId", "userId", "sender", "clientMessageId", "messageId", "seq", "receivedAt", "at"];
 /// The longest field shown of an envelope: a user id of 128 bytes, escaped.
 const FIELD_MAX_CHARACTERS: usize = 160;
 const INDENT: &str = "  ";

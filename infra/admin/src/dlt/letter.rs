@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use common::kafka_event::Header;
 use common::record::origin::{InvalidOrigin, Origin};
-use common::record::{Record, Undecodable};
+use common::record::{self, Undecodable};
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 
@@ -70,9 +70,11 @@ impl Letter {
         Origin::of(&self.headers)
     }
 
-    /// Whether the schema of today takes the record: a later version may take what an earlier one could not.
+    /// Whether the schema of today takes the record: a later version may take what an earlier one could not. Without an
+    /// origin no topic says which kinds of records it could be.
     pub(crate) fn decoded(&self) -> Result<(), Undecodable> {
-        Record::decode(self.key.as_deref(), self.value.as_deref()).map(drop)
+        let topic = self.origin().map_err(|_| Undecodable::Topic)?.topic;
+        record::decode(&topic, self.key.as_deref(), self.value.as_deref()).map(drop)
     }
 
     /// The topic that a replay puts it back on.
