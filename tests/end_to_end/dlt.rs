@@ -62,7 +62,7 @@ fn letter(room: &str, value: &[u8]) -> StoredRecord {
     letter
 }
 
-/// Buries records of a sender in a room by hand; the letters' ids.
+/// Puts letters on the dead-letter topic by hand; their ids.
 async fn bury(madang: &Runtime, letters: &[StoredRecord]) -> Vec<String> {
     let offsets = Broker::new(&madang.endpoints.kafka).produce(DEAD_LETTERS, 1, letters).await;
     offsets.iter().map(|offset| format!("1:{offset}")).collect()

@@ -15,6 +15,8 @@ use super::letter::{Letter, LetterId};
 
 /// How long the broker may take for one answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
+/// How long events are listened to for the cause, when no answer came.
+const EVENTS_LIMIT: Duration = Duration::from_millis(500);
 
 /// The letters cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -138,12 +140,18 @@ impl Reader {
     /// The client tells the cause by events, and the call itself only that nothing came of it.
     fn no_broker(&self, error: &KafkaError) -> ReadError {
         let mut cause = code(error);
-        while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            let told = event.err().as_ref().map(code).filter(|told| {
+        let deadline = Instant::now() + EVENTS_LIMIT;
+        // An event that is none for us ends a poll, too.
+        while Instant::now() < deadline {
+            let event = self.consumer.poll(deadline.saturating_duration_since(Instant::now()));
+            let told = event.and_then(Result::err).as_ref().map(code).filter(|told| {
                 use RDKafkaErrorCode::{Authentication, Resolve, SSL};
                 matches!(told, Authentication | Resolve | SSL)
             });
-            cause = told.unwrap_or(cause);
+            if let Some(told) = told {
+                cause = told;
+                break;
+            }
         }
         ReadError::NoBroker { servers: self.servers.clone(), cause }
     }

@@ -316,9 +316,8 @@ mod tests {
             let deadline = Instant::now() + Duration::from_secs(10);
             loop {
                 assert!(Instant::now() < deadline, "nothing was read");
-                match reader.poll(Duration::from_millis(100)) {
-                    Some(Ok(message)) => return assert_eq!(message.payload(), Some(wanted)),
-                    Some(Err(_)) | None => {}
+                if let Some(Ok(message)) = reader.poll(Duration::from_millis(100)) {
+                    return assert_eq!(message.payload(), Some(wanted));
                 }
             }
         };
