@@ -8,6 +8,7 @@ use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
+use serde_json::{Value, json};
 
 use crate::deadline::PATIENCE;
 
@@ -18,6 +19,25 @@ pub const DEAD_LETTERS: &str = "chat-messages-dlt";
 
 /// How long one look at a topic takes at most.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A record of a command in a room, as if it had been let in: its id is the one of an earlier command, turned into
+/// another one.
+///
+/// # Panics
+/// The earlier command has no id.
+#[must_use]
+pub fn command(room: &str, sender: &str, earlier: &Value, body: Value) -> StoredRecord {
+    let earlier = earlier.as_str().expect("a command's id");
+    let (rest, last) = earlier.split_at(earlier.len() - 1);
+    let other = if last == "0" { "1" } else { "0" };
+    let mut record = json!({
+        "v": 1, "id": format!("{rest}{other}"), "roomId": room, "sender": sender,
+        "receivedAt": "2026-01-01T00:00:00.000Z",
+    });
+    let fields = record.as_object_mut().expect("an object");
+    fields.extend(body.as_object().expect("a body").clone());
+    StoredRecord::new(Some(room.as_bytes()), Some(record.to_string().as_bytes()))
+}
 
 /// A broker, seen by its protocol.
 pub struct Broker {
@@ -92,12 +112,34 @@ impl Broker {
         offsets
     }
 
-    /// Everything on a topic, from its first record, until there is what is waited for. Blocks.
+    /// Puts records behind those that have the same key, in order. Blocks until one of those is found.
     ///
     /// # Panics
-    /// It does not come in time.
-    #[must_use]
-    pub fn read_until(&self, topic: &str, is_enough: impl Fn(&[StoredRecord]) -> bool) -> Vec<StoredRecord> {
+    /// There is none.
+    pub async fn append(&self, topic: &str, records: &[StoredRecord]) {
+        let key = records.first().and_then(|record| record.key.clone()).expect("a key");
+        let (broker, name) = (Self { config: self.config.clone() }, topic.to_owned());
+        let find = tokio::task::spawn_blocking(move || broker.partition_of(&name, &key));
+        let partition = find.await.expect("a partition");
+        self.produce(topic, partition, records).await;
+    }
+
+    fn partition_of(&self, topic: &str, key: &[u8]) -> i32 {
+        let consumer = self.consumer_of(topic);
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < PATIENCE, "no record with the key on {topic} within {PATIENCE:?}");
+            if let Some(message) = consumer.poll(LOOK) {
+                let message = message.expect("a record");
+                if message.key() == Some(key) {
+                    return message.partition();
+                }
+            }
+        }
+    }
+
+    /// A consumer that stands before the first record of every partition.
+    fn consumer_of(&self, topic: &str) -> BaseConsumer {
         let consumer: BaseConsumer = self
             .config
             .clone()
@@ -111,6 +153,16 @@ impl Broker {
             partitions.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("an offset");
         }
         consumer.assign(&partitions).expect("an assignment");
+        consumer
+    }
+
+    /// Everything on a topic, from its first record, until there is what is waited for. Blocks.
+    ///
+    /// # Panics
+    /// It does not come in time.
+    #[must_use]
+    pub fn read_until(&self, topic: &str, is_enough: impl Fn(&[StoredRecord]) -> bool) -> Vec<StoredRecord> {
+        let consumer = self.consumer_of(topic);
         let (start, mut records) = (Instant::now(), Vec::new());
         while !is_enough(&records) {
             assert!(start.elapsed() < PATIENCE, "not all of {topic} within {PATIENCE:?}: {records:#?}");

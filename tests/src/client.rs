@@ -1,6 +1,6 @@
 //! One WebSocket connection that speaks `chat.v1.json`. It reads only while a test waits for something, and checks of
 //! everything it hears what must always be true: one answer per id, events of a frame without holes, and a repeated
-//! event equal to its first copy.
+//! event equal to its first copy, but for texts: those are shown in their current state.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -230,6 +230,40 @@ impl Client {
         ack
     }
 
+    /// Sends a frame that must be acked; the ack.
+    pub async fn act(&mut self, frame: Value) -> Value {
+        let ack = self.request(frame.clone()).await;
+        assert_eq!(ack["type"], "ack", "{}: {frame}: {ack}", self.user);
+        ack
+    }
+
+    /// Sends a frame that must be refused at once.
+    pub async fn refused(&mut self, frame: Value, code: &str) {
+        let error = self.request(frame.clone()).await;
+        assert_eq!(
+            (&error["type"], &error["code"]),
+            (&json!("error"), &json!(code)),
+            "{}: {frame}: {error}",
+            self.user
+        );
+    }
+
+    /// The nack of a command.
+    pub async fn nack(&mut self, command: &Value) -> Value {
+        self.push_where("a nack", |push| push["type"] == "nack" && push["commandId"] == *command).await
+    }
+
+    /// The newest event of a kind in a room, heard before or still to come.
+    pub async fn event(&mut self, room: &str, kind: &str) -> Value {
+        self.event_where(room, kind, |event| event["kind"] == kind).await
+    }
+
+    /// The first notice of a kind about a room.
+    pub async fn notice(&mut self, room: &str, kind: &str) -> Value {
+        let is_it = |push: &Value| push["type"] == "notice" && push["kind"] == kind && push["roomId"] == room;
+        self.push_where(&format!("the notice {kind}"), is_it).await
+    }
+
     /// Sends many messages, some of them at once, and waits for all acks: `<prefix>1`, `<prefix>2`, …
     pub async fn send_many(&mut self, room: &str, prefix: &str, count: usize) {
         let mut asked = std::collections::VecDeque::new();
@@ -303,8 +337,10 @@ impl Client {
         for (seq, event) in (first..).zip(events) {
             assert_eq!(seq_of(event), seq, "{}: a hole in a frame", self.user);
             assert_eq!(event["roomId"], room, "{}: an event of another room", self.user);
-            let before = known.entry(seq).or_insert_with(|| event.clone());
-            assert_eq!(before, event, "{}: two different events with seq {seq} in {room}", self.user);
+            if let Some(before) = known.insert(seq, event.clone()) {
+                let (before, event) = (without_text(&before), without_text(event));
+                assert_eq!(before, event, "{}: two different events with seq {seq} in {room}", self.user);
+            }
         }
     }
 
@@ -314,6 +350,15 @@ impl Client {
         let shown = self.seen.get(first..).unwrap_or_default().join("\n  ");
         format!("the last of {} frames that {} saw:\n  {shown}", self.seen.len(), self.user)
     }
+}
+
+/// An event but for what an edit or a deletion changes about it.
+fn without_text(event: &Value) -> Value {
+    let mut event = event.clone();
+    if let Some(object) = event.as_object_mut() {
+        object.retain(|name, _| !["content", "editedAt", "deleted"].contains(&name.as_str()));
+    }
+    event
 }
 
 /// A `send` frame.

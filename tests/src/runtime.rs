@@ -264,6 +264,27 @@ impl Runtime {
         self.table("Query", &query).await["Items"].as_array().expect("items").len()
     }
 
+    /// How many items of the chat table hold a text anywhere.
+    pub async fn items_with(&self, text: &str) -> usize {
+        let mut scan = json!({"TableName": "chat", "ConsistentRead": true});
+        let mut count = 0;
+        loop {
+            let page = self.table("Scan", &scan).await;
+            let items = page["Items"].as_array().expect("items");
+            count += items.iter().filter(|item| item.to_string().contains(text)).count();
+            match page.get("LastEvaluatedKey") {
+                Some(key) => scan["ExclusiveStartKey"] = key.clone(),
+                None => return count,
+            }
+        }
+    }
+
+    /// How many lines of the log hold a text.
+    #[must_use]
+    pub fn log_lines_with(&self, text: &str) -> usize {
+        self.log.so_far().iter().filter(|line| line.contains(text)).count()
+    }
+
     async fn table(&self, operation: &str, body: &Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
         let headers = [
