@@ -8,6 +8,7 @@ use crate::codec::frame::Commands;
 use crate::command::{RoomChange, SendMessage};
 use crate::failure::Failure;
 use crate::id::{CommandId, RoomId, Seq, UserId};
+use crate::limits::ROOMS_PER_USER_MAX;
 use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, ProduceError, Producer, READ_EVENTS_TOPIC};
 use crate::record::{Marker, Record, RecordBody, ReplyTo, SCHEMA_HEADER, SCHEMA_VERSION, Signal, SignalBody};
 use crate::room::state::Lookups;
@@ -74,7 +75,10 @@ pub async fn change_room(
     room: RoomId,
     change: RoomChange,
 ) -> Result<Commands, Failure> {
-    let is_invitation = matches!(change, RoomChange::Invite { .. });
+    let invited = match &change {
+        RoomChange::Invite { users } => users.clone(),
+        _ => Vec::new(),
+    };
     let bodies = bodies(change);
     let mut lookups = Lookups::default();
     for body in &bodies {
@@ -86,6 +90,7 @@ pub async fn change_room(
     if let (Some(refusal), true) = (refusals.first(), refusals.len() == bodies.len()) {
         return Err(refusal.clone().into());
     }
+    require_rooms_left(store, &invited).await?;
     let produce = |body| {
         let (id, origin, room) = (CommandId::new(origin.received_at, rand::random()), origin.clone(), room.clone());
         async move { produce(producer, id, origin, room, body).await.map(|()| id) }
@@ -93,12 +98,25 @@ pub async fn change_room(
     let mut command_ids: Vec<CommandId> =
         bodies.into_iter().map(produce).collect::<FuturesOrdered<_>>().try_collect().await?;
     Ok(match command_ids.pop() {
-        Some(command_id) if !is_invitation => Commands::One { command_id },
+        Some(command_id) if invited.is_empty() => Commands::One { command_id },
         last => {
             command_ids.extend(last);
             Commands::Many { command_ids }
         }
     })
+}
+
+/// Whether each of these people may have one more room. The index is eventually consistent, so a few too many may pass.
+///
+/// # Errors
+/// `limit_reached`, or the table cannot be read.
+pub async fn require_rooms_left(store: &Store, users: &[UserId]) -> Result<(), Failure> {
+    let counts = users.iter().map(|user| store.count_rooms(user)).collect::<FuturesOrdered<_>>();
+    let counts: Vec<usize> = counts.try_collect().await?;
+    if counts.into_iter().any(|count| count >= ROOMS_PER_USER_MAX) {
+        return Err(ErrorCode::LimitReached.into());
+    }
+    Ok(())
 }
 
 fn bodies(change: RoomChange) -> Vec<RecordBody> {

@@ -20,5 +20,6 @@ mod local_runtime;
 mod membership;
 mod opening;
 mod order;
+mod outage;
 mod resume;
 mod rooms;

@@ -9,6 +9,7 @@
 //! | [`http`] | HTTP calls and answers |
 //! | [`admin`] | the operators' command line, run as a process |
 //! | [`broker`] | records straight to and from the topics |
+//! | [`gate`] | a way to a server that can be shut |
 //! | [`deadline`] | waiting for something, never longer than a bound |
 //!
 //! The tests of `end_to_end` share one runtime, so every test uses users and rooms of its own. With the JSON line of a
@@ -18,6 +19,7 @@ pub mod admin;
 pub mod broker;
 pub mod client;
 pub mod deadline;
+pub mod gate;
 pub mod http;
 pub mod person;
 mod process;

@@ -68,15 +68,16 @@ impl Process {
     ///
     /// # Panics
     /// It cannot be started at all.
-    pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A]) -> (Self, Receiver<String>) {
+    pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> (Self, Receiver<String>) {
         let mut command = Command::new(workspace::program());
         command.arg("--no-build").args(arguments);
-        // Broker and tables are embedded: a test that harms its own system must not harm a cluster.
+        // Broker and tables are embedded unless the test says so: one that harms its own system must not harm a cluster.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("KAFKA_") || name.starts_with("AWS_")) {
                 command.env_remove(name);
             }
         }
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the local runtime was just built");
         let guard = Command::new("sh")
@@ -99,8 +100,8 @@ impl Process {
     ///
     /// # Panics
     /// It ends or takes too long before that.
-    pub(crate) fn start<A: AsRef<OsStr>>(arguments: &[A]) -> (Self, String) {
-        let (process, first_line) = Self::spawn(arguments);
+    pub(crate) fn start<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> (Self, String) {
+        let (process, first_line) = Self::spawn(arguments, variables);
         match first_line.recv_timeout(START_LIMIT) {
             Ok(line) => (process, line),
             Err(_) => panic!("the local runtime did not start:\n{}", process.log.so_far().join("\n")),

@@ -75,7 +75,7 @@ impl Runtime {
             return Self { endpoints, process: None, log: Lines::default(), _turn: Some(turn) };
         }
         let (process, endpoints) = SHARED.get_or_init(|| {
-            let (process, line) = Process::start(&["--json", "--port", "0"]);
+            let (process, line) = Process::start(&["--json", "--port", "0"], &[]);
             (process, read(&line))
         });
         Self { endpoints: endpoints.clone(), process: None, log: process.log.clone(), _turn: Some(turn) }
@@ -96,9 +96,18 @@ impl Runtime {
     /// It does not start.
     #[must_use]
     pub fn start<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// A system of this test's own, with further arguments and environment variables.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
         let fixed = ["--json", "--port", "0"].map(OsStr::new);
         let arguments: Vec<&OsStr> = fixed.into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
-        let (process, line) = Process::start(&arguments);
+        let (process, line) = Process::start(&arguments, variables);
         Self { endpoints: read(&line), log: process.log.clone(), process: Some(process), _turn: None }
     }
 
@@ -110,7 +119,7 @@ impl Runtime {
 
     /// A start that is expected to fail.
     pub async fn fail_to_start(arguments: &[&str]) -> Ended {
-        let (mut process, _) = Process::spawn(arguments);
+        let (mut process, _) = Process::spawn(arguments, &[]);
         within("a failing start", tokio::task::spawn_blocking(move || process.wait())).await.expect("an end")
     }
 

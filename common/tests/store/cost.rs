@@ -24,13 +24,16 @@
 //! | refresh with n subscriptions | 4 + 2n | 3 |
 //! | disconnect with n subscriptions | 3 + 2n | 3 |
 //! | disconnect once more | 0 | 1 |
-//! | a refusal; the same once more | 2; 0 | 3 |
+//! | a refusal; the same once more | 4; 0 | 3 |
+//! | an invitation of one, a kick, an edit, a deletion, a role, a new name, leaving with a successor, alone in its batch: the commit | 9, 9, 8, 8, 8, 6, 11 | 4, a new name 3 |
 
 use common::id::{ConnectionId, RoomId};
-use common::record::Record;
+use common::record::{Record, RecordBody};
+use common::room::Role;
+use common::room::commit::Outcome;
 use common::store::{Connection, ConnectionState};
 
-use crate::tables::{HOUR_MS, NOW, Tables, Units, live, send};
+use crate::tables::{HOUR_MS, NOW, Tables, Units, live, record, send};
 
 fn units(write: u32, read: u32) -> Units {
     Units { read: read.into(), write: write.into() }
@@ -64,6 +67,31 @@ async fn a_batch_of_messages_costs_what_the_design_allows() {
         assert_eq!(tables.units(), expected, "{count} messages from {senders}");
         // The design: 4 + 2/k write units, up to one transaction.
         assert!(count > 49 || expected.write <= f64::from(4 * count + 2));
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_room_costs_what_it_touches() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    tables.commit(&room, messages(&room, 1, 1, 1)).await;
+    tables.units();
+    let user_id = || "user-059".parse().unwrap();
+    let message_id = || "epoch-1.2".parse().unwrap();
+    let content = || "y".repeat(400).try_into().unwrap();
+    let steps = [
+        (RecordBody::Invite { user_id: "user-060".parse().unwrap() }, units(9, 4)),
+        (RecordBody::ChangeRole { user_id: user_id(), role: Role::Admin }, units(8, 4)),
+        (RecordBody::Kick { user_id: user_id() }, units(9, 4)),
+        (RecordBody::Rename { name: "yard".to_owned().try_into().unwrap() }, units(6, 3)),
+        (RecordBody::Edit { message_id: message_id(), content: content() }, units(8, 4)),
+        (RecordBody::Delete { message_id: message_id() }, units(8, 4)),
+        (RecordBody::Leave { successor: Some("user-001".parse().unwrap()) }, units(11, 4)),
+    ];
+    for (number, (body, expected)) in (100..).zip(steps) {
+        let batch = tables.commit(&room, vec![record(&room, number, "user-000", body)]).await;
+        assert!(matches!(batch.outcomes(), [Outcome::Committed(_)]), "{:?}", batch.outcomes());
+        assert_eq!(tables.units(), expected, "{:?}", batch.records());
     }
 }
 

@@ -243,8 +243,8 @@ pub(crate) fn new_room(id: &str, users: &[&str], command: u128) -> NewRoom {
     }
 }
 
-/// A message's record.
-pub(crate) fn send(room: &RoomId, number: u128, sender: &str, client_message_id: &str, content: &str) -> Record {
+/// A record of any kind.
+pub(crate) fn record(room: &RoomId, number: u128, sender: &str, body: RecordBody) -> Record {
     Record {
         v: SCHEMA_VERSION,
         id: CommandId::new(NOW, number),
@@ -252,11 +252,17 @@ pub(crate) fn send(room: &RoomId, number: u128, sender: &str, client_message_id:
         sender: sender.parse().unwrap(),
         received_at: NOW,
         reply_to: None,
-        body: RecordBody::Send {
-            client_message_id: client_message_id.parse().unwrap(),
-            content: content.to_owned().try_into().unwrap(),
-        },
+        body,
     }
+}
+
+/// A message's record.
+pub(crate) fn send(room: &RoomId, number: u128, sender: &str, client_message_id: &str, content: &str) -> Record {
+    let body = RecordBody::Send {
+        client_message_id: client_message_id.parse().unwrap(),
+        content: content.to_owned().try_into().unwrap(),
+    };
+    record(room, number, sender, body)
 }
 
 pub(crate) fn seq(number: u64) -> Seq {

@@ -7,7 +7,7 @@ use common::code::{ErrorCode, Refusal};
 use common::failure::Failure;
 use common::id::{CommandId, Epoch, RoomId, Seq, UserId};
 use common::ingress::{self, Origin};
-use common::limits::{ROOM_CREATE_MAX_USERS, ROOMS_PER_USER_MAX};
+use common::limits::ROOM_CREATE_MAX_USERS;
 use common::record::RecordBody;
 use common::room::commit::hash_text;
 use common::room::event::{EventBody, RoomEvent};
@@ -61,10 +61,9 @@ impl Api {
     /// Makes the room, or finds it; then tells its members through the log's own way.
     async fn make(&self, call: &Call, wanted: Wanted) -> Result<Answer, Failure> {
         let hash = wanted_hash(&wanted);
-        if self.store.head(&wanted.room).await?.is_none()
-            && self.store.count_rooms(&call.user).await? >= ROOMS_PER_USER_MAX
-        {
-            return Err(ErrorCode::LimitReached.into());
+        if self.store.head(&wanted.room).await?.is_none() {
+            let users: Vec<UserId> = wanted.members.iter().map(|(user, _)| user.clone()).collect();
+            ingress::require_rooms_left(&self.store, &users).await?;
         }
         let room = new_room(call, wanted, hash.clone())?;
         let (event, room_id) = (room.event.clone(), room.head.room.clone());
