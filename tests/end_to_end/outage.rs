@@ -47,12 +47,14 @@ async fn nothing_acked_is_lost_while_the_tables_are(away: Way, failures: usize) 
     at_bob.message(&room, "not-now").await;
 }
 
-#[tokio::test]
+// The gate works while the start of the runtime blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acked_is_lost_while_the_tables_break_connections() {
     nothing_acked_is_lost_while_the_tables_are(Way::Broken, 3).await;
 }
 
-#[tokio::test]
+// The gate works while the start of the runtime blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acked_is_lost_while_the_tables_are_silent() {
     nothing_acked_is_lost_while_the_tables_are(Way::Silent, 1).await;
 }

@@ -1,8 +1,6 @@
 //! The largest room that Madang is measured for: 6,000 members, 3,000 of them connected. A test of its own, since it
 //! takes the whole machine.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
 use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
