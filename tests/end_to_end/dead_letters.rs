@@ -44,10 +44,10 @@ fn odd_records(room: &str, sender: &str) -> Vec<(StoredRecord, &'static str)> {
         (StoredRecord::new(key, Some(without_room.to_string().as_bytes())), schema),
         (StoredRecord::new(key, None), "the record has no value"),
         (StoredRecord::new(key, Some(b"")), "the record has no value"),
-        (StoredRecord::new(None, Some(good.to_string().as_bytes())), "the key is not the value's room id"),
+        (StoredRecord::new(None, Some(good.to_string().as_bytes())), "the key is not the one of the value"),
         (
             StoredRecord::new(Some(b"elsewhere"), Some(good.to_string().as_bytes())),
-            "the key is not the value's room id",
+            "the key is not the one of the value",
         ),
         (StoredRecord::new(key, Some(&changed("kind", json!("message.sing")))), schema),
         (StoredRecord::new(key, Some(&changed("content", json!("\u{200b}")))), schema),
