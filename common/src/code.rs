@@ -144,3 +144,50 @@ impl From<ErrorCode> for Refusal {
         Self { code, field: None }
     }
 }
+
+/// Why the server closes a connection: what `bye` says, and what stands in the row of a connection that is closing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByeCode {
+    /// The token has expired.
+    TokenExpired,
+    /// No token came in time.
+    AuthTimeout,
+    /// The user opened more sessions than allowed; this was the oldest.
+    SessionReplaced,
+    /// The client does not follow the protocol, or its connection is not known.
+    ProtocolError,
+}
+
+impl ByeCode {
+    const ALL: [Self; 4] = [Self::TokenExpired, Self::AuthTimeout, Self::SessionReplaced, Self::ProtocolError];
+
+    /// The code as clients see it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenExpired => "token_expired",
+            Self::AuthTimeout => "auth_timeout",
+            Self::SessionReplaced => "session_replaced",
+            Self::ProtocolError => "protocol_error",
+        }
+    }
+}
+
+impl FromStr for ByeCode {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(())
+    }
+}
+
+impl fmt::Display for ByeCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for ByeCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

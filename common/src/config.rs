@@ -8,6 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::Algorithm;
 use rdkafka::ClientConfig;
 
+use crate::limits::{
+    PRESENCE_GRACE_DEFAULT_SECONDS, PRESENCE_GRACE_MAX_SECONDS, SESSIONS_PER_USER_DEFAULT, SESSIONS_PER_USER_MAX,
+};
+
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -106,6 +110,8 @@ pub struct StoreConfig {
     pub connections_table: String,
     /// `AWS_ENDPOINT_URL_DYNAMODB`: another endpoint than the region's.
     pub endpoint: Option<String>,
+    /// What holds for a user's sessions, which stand in the table.
+    pub sessions: SessionConfig,
 }
 
 impl StoreConfig {
@@ -119,6 +125,53 @@ impl StoreConfig {
             chat_table: environment.required("CHAT_TABLE")?.to_owned(),
             connections_table: environment.required("CONNECTIONS_TABLE")?.to_owned(),
             endpoint: environment.optional("AWS_ENDPOINT_URL_DYNAMODB").map(str::to_owned),
+            sessions: SessionConfig::new(environment)?,
+        })
+    }
+}
+
+/// What holds for a user's sessions; the same for every function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// `SESSIONS_PER_USER`: how many sessions a user may have, 1 to 100, 5 unless set.
+    pub per_user: usize,
+    /// `SESSION_POLICY`: what happens when there is one more.
+    pub policy: SessionPolicy,
+    /// `PRESENCE_GRACE_SECONDS`: how long a user whose sessions have all ended is still shown as there, 60 seconds
+    /// unless set; here in milliseconds.
+    pub grace_ms: i64,
+}
+
+/// What happens when a user opens more sessions than allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionPolicy {
+    /// `replace`: the oldest gives way.
+    Replace,
+    /// `refuse`: the new one is refused.
+    Refuse,
+}
+
+impl SessionConfig {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// A variable holds something else.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        let per_user = environment.optional("SESSIONS_PER_USER").map(str::parse).transpose().ok();
+        let per_user = per_user.map(|count| count.unwrap_or(SESSIONS_PER_USER_DEFAULT));
+        let per_user = per_user.filter(|count| (1..=SESSIONS_PER_USER_MAX).contains(count));
+        let policy = match environment.optional("SESSION_POLICY") {
+            None | Some("replace") => SessionPolicy::Replace,
+            Some("refuse") => SessionPolicy::Refuse,
+            Some(_) => return Err(ConfigError::invalid("SESSION_POLICY", "replace or refuse")),
+        };
+        let grace = environment.optional("PRESENCE_GRACE_SECONDS").map(str::parse).transpose().ok();
+        let grace = grace.map(|seconds| seconds.unwrap_or(PRESENCE_GRACE_DEFAULT_SECONDS));
+        let grace = grace.filter(|seconds| (0..=PRESENCE_GRACE_MAX_SECONDS).contains(seconds));
+        Ok(Self {
+            per_user: per_user.ok_or(ConfigError::invalid("SESSIONS_PER_USER", "a number from 1 to 100"))?,
+            policy,
+            grace_ms: grace.ok_or(ConfigError::invalid("PRESENCE_GRACE_SECONDS", "seconds, at most 3600"))? * 1_000,
         })
     }
 }
@@ -334,6 +387,25 @@ mod tests {
         assert_eq!(count(&[("KAFKA_PARTITIONS", "chat-messages:3,chat-presence:3")]), Ok(3));
         for odd in ["chat-messages", "chat-messages:0", "chat-messages:x", "other:3"] {
             assert!(count(&[("KAFKA_PARTITIONS", odd)]).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn sessions_have_defaults_and_bounds() {
+        let read = |pairs: &[(&str, &str)]| SessionConfig::new(&Environment::of_pairs(pairs));
+        let default = SessionConfig { per_user: 5, policy: SessionPolicy::Replace, grace_ms: 60_000 };
+        assert_eq!(read(&[]), Ok(default));
+        let set = [("SESSIONS_PER_USER", "100"), ("SESSION_POLICY", "refuse"), ("PRESENCE_GRACE_SECONDS", "0")];
+        assert_eq!(read(&set), Ok(SessionConfig { per_user: 100, policy: SessionPolicy::Refuse, grace_ms: 0 }));
+        for odd in [
+            ("SESSIONS_PER_USER", "0"),
+            ("SESSIONS_PER_USER", "101"),
+            ("SESSIONS_PER_USER", "five"),
+            ("SESSION_POLICY", "Refuse"),
+            ("PRESENCE_GRACE_SECONDS", "-1"),
+            ("PRESENCE_GRACE_SECONDS", "1m"),
+        ] {
+            assert!(read(&[odd]).is_err(), "{odd:?}");
         }
     }
 

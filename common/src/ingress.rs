@@ -1,6 +1,8 @@
 //! From a command to its record: the door that sockets and HTTP share. What is checked here is checked again at the
 //! commit, which decides.
 
+use std::time::Duration;
+
 use futures_util::stream::{FuturesOrdered, TryStreamExt as _};
 
 use crate::code::{ErrorCode, Refusal};
@@ -175,6 +177,19 @@ pub async fn type_in(
 pub async fn signal(producer: &Producer, user: &UserId, body: SignalBody, now: Time) -> Result<(), ProduceError> {
     let signal = Signal { v: SCHEMA_VERSION, user_id: user.clone(), at: now, body };
     put(producer, PRESENCE_TOPIC, signal.key(), &signal.value()).await
+}
+
+/// How long a session's signal may hold up the call that it is about.
+const SESSION_SIGNAL_LIMIT: Duration = Duration::from_secs(1);
+
+/// Produces a signal about a user's sessions, if Kafka takes it at once: nothing depends on it, since the sweeper makes
+/// good what did not come.
+pub async fn session_signal(producer: &Producer, user: &UserId, body: SignalBody, now: Time) {
+    match tokio::time::timeout(SESSION_SIGNAL_LIMIT, signal(producer, user, body, now)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "a session's signal is left to the sweeper"),
+        Err(_) => tracing::warn!("a session's signal took too long and is left to the sweeper"),
+    }
 }
 
 /// Produces one command's record.

@@ -11,7 +11,7 @@
 //! | item (in DynamoDB) | [`store`] |
 //! | server frame → connection | [`codec`], [`outbound`] |
 //!
-//! Beside them: identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
+//! Beside them: farewells ([`farewell`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
 //! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs ([`telemetry`]) and counts ([`metrics`]).
 
 pub mod auth;
@@ -21,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod cursor;
 pub mod failure;
+pub mod farewell;
 pub mod gateway;
 pub mod history;
 pub mod id;

@@ -62,6 +62,17 @@ pub const DEDUPE_TTL_SECONDS: i64 = 21 * 24 * 3_600;
 pub const CONNECTION_MAX_MS: i64 = 2 * 3_600 * 1_000;
 /// How long a pending connection may wait with its token, in milliseconds (ours).
 pub const PENDING_MAX_MS: i64 = 10_000;
+/// Sessions that a user may have unless configured otherwise (ours: a phone, a tablet, two computers, one to spare).
+pub const SESSIONS_PER_USER_DEFAULT: usize = 5;
+/// Most sessions of a user that can be configured (ours: they stand in one item).
+pub const SESSIONS_PER_USER_MAX: usize = 100;
+/// Most sessions that give way to one (ours: they are closed in one DynamoDB transaction, with two more items).
+pub const SESSIONS_REPLACED_MAX: usize = 90;
+/// How long somebody without sessions is still shown as there unless configured otherwise, in seconds (ours: a
+/// connection that API Gateway has cut after two hours is back by then).
+pub const PRESENCE_GRACE_DEFAULT_SECONDS: i64 = 60;
+/// Longest such time that can be configured, in seconds (ours).
+pub const PRESENCE_GRACE_MAX_SECONDS: i64 = 3_600;
 /// Longest token that is looked at, in bytes (ours: API Gateway's header limit for HTTP APIs).
 pub const TOKEN_MAX_BYTES: usize = 10_240;
 /// How many seconds past `exp`, or before `nbf`, a token still counts (ours: covers clocks that differ).

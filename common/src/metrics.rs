@@ -37,9 +37,11 @@ pub enum Count {
     DeadLetters,
     /// Connections that were too slow.
     Lagged,
+    /// What was due and the sweeper did.
+    Swept,
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "ReadHalfUnits",
     "WriteUnits",
     "Produces",
@@ -53,6 +55,7 @@ const NAMES: [&str; 13] = [
     "Nacks",
     "DeadLetters",
     "Lagged",
+    "Swept",
 ];
 
 /// The counts since the last flush.

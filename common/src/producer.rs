@@ -40,16 +40,24 @@ pub enum ProduceError {
 pub struct Producer {
     config: ClientConfig,
     partitions: HashMap<String, i32>,
-    inner: RwLock<Arc<FutureProducer>>,
+    inner: RwLock<Option<Arc<FutureProducer>>>,
     metrics: Arc<Metrics>,
 }
 
 impl Producer {
-    /// Makes the client; it connects when it first produces.
+    /// Makes the client, for a function that always produces.
     ///
     /// # Errors
     /// librdkafka refuses a setting.
     pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, KafkaError> {
+        let producer = Self::lazy(config, metrics);
+        producer.client()?;
+        Ok(producer)
+    }
+
+    /// Makes the client when it first produces, for a function that may never do.
+    #[must_use]
+    pub fn lazy(config: KafkaConfig, metrics: Arc<Metrics>) -> Self {
         let KafkaConfig { mut client, partitions } = config;
         // Below the function's timeout, so that the client hears of a failure. A dead socket after a thaw is found by
         // the socket timeout alone.
@@ -71,8 +79,22 @@ impl Producer {
         ] {
             client.set(name, value);
         }
-        let inner = RwLock::new(Arc::new(client.create()?));
-        Ok(Self { config: client, partitions, inner, metrics })
+        Self { config: client, partitions, inner: RwLock::default(), metrics }
+    }
+
+    fn client(&self) -> Result<Arc<FutureProducer>, KafkaError> {
+        if let Some(client) = &*self.inner.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(client));
+        }
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        match &*inner {
+            Some(client) => Ok(Arc::clone(client)),
+            None => {
+                let client = Arc::new(self.config.create()?);
+                *inner = Some(Arc::clone(&client));
+                Ok(client)
+            }
+        }
     }
 
     /// Produces one record and waits until all in-sync replicas have it.
@@ -93,7 +115,7 @@ impl Producer {
         let partition = partition(key.unwrap_or_default(), count);
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(partition).headers(headers);
         (record.key, record.payload) = (key, value);
-        let producer = Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner));
+        let producer = self.client().map_err(ProduceError::Unacknowledged)?;
         match producer.send(record, Timeout::After(std::time::Duration::ZERO)).await {
             Ok(_) => {
                 self.metrics.add(Count::Produces, 1);
@@ -110,12 +132,12 @@ impl Producer {
     fn replace_if_fatal(&self, failed: &Arc<FutureProducer>) {
         let Some((code, reason)) = failed.client().fatal_error() else { return };
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&inner, failed) {
+        if !inner.as_ref().is_some_and(|inner| Arc::ptr_eq(inner, failed)) {
             return;
         }
         tracing::error!(?code, reason, "the producer failed for good and is replaced");
         match self.config.create() {
-            Ok(fresh) => *inner = Arc::new(fresh),
+            Ok(fresh) => *inner = Some(Arc::new(fresh)),
             Err(error) => tracing::error!(%error, "no producer can be made"),
         }
     }

@@ -133,7 +133,7 @@ async fn it_serves_a_page_and_its_own_calls() {
     let page = madang.http().get("/").await;
     assert_eq!((page.status, page.headers["content-type"].to_str().unwrap()), (200, "text/html; charset=utf-8"));
     assert!(page.text.contains("<html"), "{}", page.text);
-    for name in ["connect", "message", "disconnect", "consumer", "api"] {
+    for name in ["connect", "message", "disconnect", "consumer", "api", "sweeper"] {
         assert!(!madang.processes_of(name).await.is_empty(), "{name}");
     }
     for path in ["/dev/token", "/dev/token?sub=", "/dev/token?sub=a&expiresIn=soon"] {

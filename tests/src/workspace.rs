@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// The local runtime, the functions that it starts, and the operators' command line.
-const PACKAGES: [&str; 7] = ["local", "connect", "message", "disconnect", "consumer", "api", "admin"];
+const PACKAGES: [&str; 8] = ["local", "connect", "message", "disconnect", "consumer", "api", "sweeper", "admin"];
 
 /// The local runtime's binary, with the other packages' binaries beside it.
 ///

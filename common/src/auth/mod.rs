@@ -25,7 +25,13 @@ pub struct Principal {
 /// Whether something that expires at this time has expired, leeway included.
 #[must_use]
 pub const fn expired(expires_at: Time, now: Time) -> bool {
-    now.unix_ms() >= expires_at.plus_ms(leeway_ms()).unix_ms()
+    now.unix_ms() >= end_of_leeway(expires_at).unix_ms()
+}
+
+/// From when on something that expires at this time has expired.
+#[must_use]
+pub const fn end_of_leeway(expires_at: Time) -> Time {
+    expires_at.plus_ms(leeway_ms())
 }
 
 const fn leeway_ms() -> i64 {

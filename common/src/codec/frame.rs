@@ -1,12 +1,15 @@
 //! Frames between the codecs and the functions, whatever their form on the socket.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::code::{ErrorCode, Refusal};
+use crate::code::{ByeCode, ErrorCode, Refusal};
 use crate::command::Command;
 use crate::id::{ClientMessageId, CommandId, Epoch, MessageId, RoomId, Seq, UserId};
 use crate::room::event::RoomEvent;
 use crate::time::Time;
+
+/// The first pause of a client that is told to come back with growing ones, in milliseconds.
+const BYE_RETRY_AFTER_MS: u64 = 1_000;
 
 /// A decoded client frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -290,30 +293,6 @@ pub enum NoticeKind {
     Role,
 }
 
-/// Why the server closes a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByeCode {
-    /// The token has expired.
-    TokenExpired,
-    /// No token came in time.
-    AuthTimeout,
-    /// The user opened more sessions than allowed; this was the oldest.
-    SessionReplaced,
-    /// The client does not follow the protocol, or its connection is not known.
-    ProtocolError,
-}
-
-impl Serialize for ByeCode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::TokenExpired => "token_expired",
-            Self::AuthTimeout => "auth_timeout",
-            Self::SessionReplaced => "session_replaced",
-            Self::ProtocolError => "protocol_error",
-        })
-    }
-}
-
 /// Whether a client should come back after `bye`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -324,4 +303,18 @@ pub enum Reconnect {
     Backoff,
     /// Not by itself.
     Never,
+}
+
+impl ServerFrame {
+    /// `bye` with what goes with its code.
+    #[must_use]
+    pub const fn bye(code: ByeCode) -> Self {
+        let (reconnect, retry_after_ms) = match code {
+            ByeCode::TokenExpired => (Reconnect::Now, 0),
+            ByeCode::AuthTimeout | ByeCode::ProtocolError => (Reconnect::Backoff, BYE_RETRY_AFTER_MS),
+            // Coming back would push out the session that has just pushed this one out.
+            ByeCode::SessionReplaced => (Reconnect::Never, 0),
+        };
+        Self::Bye { code, reconnect, retry_after_ms }
+    }
 }

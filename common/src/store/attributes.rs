@@ -74,6 +74,10 @@ impl Item {
         self.0.get(name).and_then(|value| value.as_ss().ok()).map(Vec::as_slice).unwrap_or_default()
     }
 
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or_default()
+    }
+
     pub(super) fn map(&self, name: &str) -> Option<&HashMap<String, AttributeValue>> {
         self.0.get(name)?.as_m().ok()
     }

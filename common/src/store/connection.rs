@@ -1,24 +1,28 @@
 //! Connections on table `connections`: who speaks on a socket, and until when.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
 
 use super::attributes::{Item, number, text};
 use super::commit::invalid;
 use super::keys::{self, Key};
-use super::session::Session;
+use super::session::{LiveConnection, OpenError, Opening, Session};
 use super::{Store, StoreError, classify, names};
-use crate::auth::Principal;
+use crate::auth::{Principal, end_of_leeway};
+use crate::code::ByeCode;
 use crate::id::{ConnectionId, UserId};
-use crate::limits::CONNECTION_MAX_MS;
+use crate::limits::{CONNECTION_MAX_MS, PENDING_MAX_MS};
 use crate::time::Time;
-
-/// How often a session change is tried again when somebody else changed the user's sessions.
-const SESSION_ATTEMPTS_MAX: u32 = 12;
 
 /// How often a connection's rows are looked at until none is left; two do unless something happens meanwhile.
 const REMOVAL_PASSES_MAX: usize = 8;
 
-/// A live connection.
+/// How long opening a session may take with all its attempts: below the shortest timeout of a function, with room for
+/// what follows.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// A connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Its name.
@@ -36,6 +40,8 @@ pub enum ConnectionState {
     Pending,
     /// It speaks for this user until the token expires.
     Live(Principal),
+    /// It is being closed and speaks for nobody any more.
+    Closing(ByeCode),
 }
 
 impl Connection {
@@ -43,55 +49,119 @@ impl Connection {
         // An hour after API Gateway has cut it for certain.
         self.connected_at.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600
     }
+
+    /// Whether it is too late for its first token.
+    #[must_use]
+    pub fn is_too_late(&self, now: Time) -> bool {
+        self.connected_at.plus_ms(PENDING_MAX_MS) <= now
+    }
+
+    /// When the sweeper looks at it: at its end, whatever that will be.
+    pub(super) fn due(&self) -> Time {
+        let cut = self.connected_at.plus_ms(CONNECTION_MAX_MS);
+        match &self.state {
+            ConnectionState::Pending => self.connected_at.plus_ms(PENDING_MAX_MS),
+            ConnectionState::Live(principal) => cut.min(end_of_leeway(principal.expires_at)),
+            ConnectionState::Closing(_) => self.connected_at,
+        }
+    }
 }
 
 impl Store {
-    /// Writes a new connection; with a user, also the user's session.
+    /// Writes a new connection; with a user, also the user's session. Gives the connections that gave way to it; they
+    /// are marked as closing.
     ///
     /// # Errors
-    /// The table cannot be written.
-    pub async fn put_connection(&self, connection: &Connection, now: Time) -> Result<(), StoreError> {
-        let mut item = Item::at(Key::connection(&connection.id))
+    /// The user has as many sessions as allowed, or the table cannot be written.
+    pub async fn put_connection(&self, connection: &Connection, now: Time) -> Result<Vec<LiveConnection>, OpenError> {
+        let key = Key::connection(&connection.id);
+        let mut item = Item::at(key.clone())
             .with("connectedAt", number(connection.connected_at.unix_ms()))
-            .with("ttl", number(connection.ttl()));
+            .with("ttl", number(connection.ttl()))
+            .with_due(&key, connection.due());
         if let ConnectionState::Live(Principal { user, expires_at }) = &connection.state {
             item = item.with("user", text(user)).with("tokenExpiresAt", number(expires_at.unix_ms()));
         }
         let put = Put::builder().table_name(&self.connections).set_item(Some(item.0)).build().map_err(invalid)?;
         let put = TransactWriteItem::builder().put(put).build();
         match &connection.state {
-            ConnectionState::Pending => self.transact(vec![put]).await,
-            ConnectionState::Live(principal) => self.open_session(connection, principal, put, now).await,
+            ConnectionState::Live(principal) => self.open(connection, principal, Opening::Takes, put, now).await,
+            ConnectionState::Pending | ConnectionState::Closing(_) => {
+                self.transact(vec![put]).await?;
+                Ok(Vec::new())
+            }
         }
     }
 
     /// Gives a connection its user, or its user's next token. On a live connection the expiry moves on its
-    /// subscriptions too.
+    /// subscriptions too. Gives the connections that gave way to it; they are marked as closing.
     ///
     /// # Errors
-    /// [`StoreError::Condition`] when the connection is no more.
+    /// [`OpenError::Changed`] when the connection is no more, is closing, or is somebody else's.
     pub async fn authenticate(
         &self,
         connection: &Connection,
         principal: &Principal,
         now: Time,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<LiveConnection>, OpenError> {
+        let key = Key::connection(&connection.id);
+        let live = Connection { state: ConnectionState::Live(principal.clone()), ..connection.clone() };
         let update = Update::builder()
             .table_name(&self.connections)
-            .set_key(Some(Key::connection(&connection.id).into_item()))
-            .update_expression("SET #user = :user, tokenExpiresAt = :expires")
-            .condition_expression("attribute_exists(PK) AND (attribute_not_exists(#user) OR #user = :user)")
+            .update_expression("SET #user = :user, tokenExpiresAt = :expires, GSI2PK = :shard, GSI2SK = :due")
+            .condition_expression(
+                "attribute_exists(PK) AND attribute_not_exists(closing) \
+                 AND (attribute_not_exists(#user) OR #user = :user)",
+            )
             .set_expression_attribute_names(names(&[("#user", "user")]))
             .expression_attribute_values(":user", text(&principal.user))
             .expression_attribute_values(":expires", number(principal.expires_at.unix_ms()))
+            .expression_attribute_values(":shard", text(keys::sweep_partition(&key)))
+            .expression_attribute_values(":due", text(keys::sweep_sort(live.due())))
+            .set_key(Some(key.into_item()))
             .build()
             .map_err(invalid)?;
         let update = TransactWriteItem::builder().update(update).build();
-        self.open_session(connection, principal, update, now).await?;
         match connection.state {
-            ConnectionState::Pending => Ok(()),
-            ConnectionState::Live(_) => self.move_expiry(&connection.id, principal.expires_at, now).await,
+            ConnectionState::Pending => self.open(connection, principal, Opening::Takes, update, now).await,
+            ConnectionState::Live(_) => {
+                self.open(connection, principal, Opening::Has, update, now).await?;
+                self.move_expiry(&connection.id, principal.expires_at, now).await?;
+                Ok(Vec::new())
+            }
+            ConnectionState::Closing(_) => Err(OpenError::Changed),
         }
+    }
+
+    async fn open(
+        &self,
+        connection: &Connection,
+        principal: &Principal,
+        opening: Opening,
+        write: TransactWriteItem,
+        now: Time,
+    ) -> Result<Vec<LiveConnection>, OpenError> {
+        let session = Session { connected_at: connection.connected_at, expires_at: principal.expires_at };
+        let opened = self.open_session((&principal.user, &connection.id, session), opening, write, now);
+        let outcome = tokio::time::timeout(OPENING_TIMEOUT, opened).await;
+        outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("opening a session took too long".to_owned()).into()))
+    }
+
+    /// What marks a connection as closing because a newer session took its place; due at once, so that the sweeper
+    /// closes it if whoever took it does not.
+    pub(super) fn replaced(&self, id: &ConnectionId, now: Time) -> Result<TransactWriteItem, StoreError> {
+        let key = Key::connection(id);
+        let update = Update::builder()
+            .table_name(&self.connections)
+            .update_expression("SET closing = if_not_exists(closing, :code), GSI2PK = :shard, GSI2SK = :due")
+            .condition_expression("attribute_exists(PK)")
+            .expression_attribute_values(":code", text(ByeCode::SessionReplaced))
+            .expression_attribute_values(":shard", text(keys::sweep_partition(&key)))
+            .expression_attribute_values(":due", text(keys::sweep_sort(now)))
+            .set_key(Some(key.into_item()))
+            .build()
+            .map_err(invalid)?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// Moves the expiry on a connection's subscriptions. Two refreshes at once may write the rows in another order than
@@ -103,53 +173,11 @@ impl Store {
                 Some(ConnectionState::Live(principal)) if principal.expires_at != expires_at => {
                     expires_at = principal.expires_at;
                 }
-                Some(ConnectionState::Live(_) | ConnectionState::Pending) | None => return Ok(()),
-            }
-        }
-    }
-
-    /// Writes the connection and its user's sessions at once, on condition that nobody changed the sessions since
-    /// they were read.
-    async fn open_session(
-        &self,
-        connection: &Connection,
-        principal: &Principal,
-        write: TransactWriteItem,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        let session = Session { connected_at: connection.connected_at, expires_at: principal.expires_at };
-        self.change_sessions(&principal.user, now, Some(write), |sessions| {
-            sessions.insert(connection.id.clone(), session);
-            true
-        })
-        .await
-    }
-
-    /// Reads, changes and writes a user's sessions, again when somebody else was faster. `change` tells whether there
-    /// is anything to write.
-    async fn change_sessions(
-        &self,
-        user: &UserId,
-        now: Time,
-        with: Option<TransactWriteItem>,
-        change: impl Fn(&mut std::collections::HashMap<ConnectionId, Session>) -> bool,
-    ) -> Result<(), StoreError> {
-        for attempt in 0.. {
-            let mut sessions = self.sessions(user, now).await?;
-            if !change(&mut sessions.connections) {
-                return Ok(());
-            }
-            let put = self.put_sessions(user, &sessions, now)?;
-            let items: Vec<_> = std::iter::once(put).chain(with.clone()).collect();
-            match self.transact(items).await {
-                // Item 0 are the sessions; another condition is the caller's.
-                Err(StoreError::Condition(at)) if at.contains(&0) && attempt + 1 < SESSION_ATTEMPTS_MAX => {
-                    super::pause(attempt.min(4), "sessions").await?;
+                Some(ConnectionState::Live(_) | ConnectionState::Pending | ConnectionState::Closing(_)) | None => {
+                    return Ok(());
                 }
-                outcome => return outcome,
             }
         }
-        Ok(())
     }
 
     /// A connection, unless its row is over.
@@ -161,26 +189,21 @@ impl Store {
         if item.is_over(now) {
             return Ok(None);
         }
-        let state = match item.optional_text("user") {
-            None => ConnectionState::Pending,
-            Some(_) => ConnectionState::Live(Principal {
-                user: item.parsed("user")?,
-                expires_at: item.time("tokenExpiresAt")?,
-            }),
-        };
-        Ok(Some(Connection { id: id.clone(), connected_at: item.time("connectedAt")?, state }))
+        connection_from_item(id, &item).map(Some)
     }
 
     /// Removes a connection with its subscriptions and its session. Idempotent. What may be written meanwhile rests on
-    /// the connection's row, so once that is gone, one more look finds the last of it.
+    /// the connection's row, so once that is gone, one more look finds the last of it. Gives the user whose session
+    /// ended with it.
     ///
     /// # Errors
     /// The table cannot be read or written; to be tried again.
-    pub async fn remove_connection(&self, id: &ConnectionId, now: Time) -> Result<(), StoreError> {
+    pub async fn remove_connection(&self, id: &ConnectionId, now: Time) -> Result<Option<UserId>, StoreError> {
+        let mut ended = None;
         for _ in 0..REMOVAL_PASSES_MAX {
             let rows = self.connection_rows(id).await?;
             if rows.is_empty() {
-                return Ok(());
+                return Ok(ended);
             }
             let mut keys = Vec::new();
             let (mut user, mut has_connection): (Option<UserId>, bool) = (None, false);
@@ -197,8 +220,10 @@ impl Store {
                     user = Some(row.parsed("user")?);
                 }
             }
-            if let Some(user) = &user {
-                self.change_sessions(user, now, None, |sessions| sessions.remove(id).is_some()).await?;
+            if let Some(user) = &user
+                && self.end_session(user, Some(id), now).await?
+            {
+                ended = Some(user.clone());
             }
             self.batch_delete(&self.connections, keys).await?;
             // Last, so that a failure before it leaves what the next attempt starts from.
@@ -228,7 +253,7 @@ impl Store {
         }
     }
 
-    /// A condition for a transaction: the connection exists and its token is the one that was read.
+    /// A condition for a transaction: the connection is live and its token is the one that was read.
     pub(super) fn connection_unchanged(
         &self,
         id: &ConnectionId,
@@ -237,10 +262,22 @@ impl Store {
         let check = ConditionCheck::builder()
             .table_name(&self.connections)
             .set_key(Some(Key::connection(id).into_item()))
-            .condition_expression("tokenExpiresAt = :expires")
+            .condition_expression("tokenExpiresAt = :expires AND attribute_not_exists(closing)")
             .expression_attribute_values(":expires", number(expires_at.unix_ms()))
             .build()
             .map_err(invalid)?;
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
+}
+
+pub(super) fn connection_from_item(id: &ConnectionId, item: &Item) -> Result<Connection, StoreError> {
+    let state = if item.optional_text("closing").is_some() {
+        // A code that a later version wrote: whoever is told comes back and is told more.
+        ConnectionState::Closing(item.parsed("closing").unwrap_or(ByeCode::ProtocolError))
+    } else if item.optional_text("user").is_some() {
+        ConnectionState::Live(Principal { user: item.parsed("user")?, expires_at: item.time("tokenExpiresAt")? })
+    } else {
+        ConnectionState::Pending
+    };
+    Ok(Connection { id: id.clone(), connected_at: item.time("connectedAt")?, state })
 }

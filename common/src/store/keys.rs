@@ -7,8 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::StoreError;
 use super::attributes::text;
+use super::sweep::{DueItem, SWEEP_SHARDS};
 use crate::id::{ConnectionId, RoomId, Seq, UserId};
 use crate::room::state::DedupeKey;
+use crate::time::Time;
 
 /// The subscription id of connections whose codec has none of its own.
 pub(super) const JSON_SUBSCRIPTION: &str = "json";
@@ -94,6 +96,46 @@ pub(super) fn event_sort_end() -> String {
     "EVENT#~".to_owned()
 }
 
+/// The partition of the index of what is due, in which the item with this key stands.
+pub(super) fn sweep_partition(key: &Key) -> String {
+    // FNV-1a, so that every version of every function finds the same shard.
+    let bytes = key.partition.bytes().chain(key.sort.bytes());
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    sweep_shard_partition(u32::try_from(hash % u64::from(SWEEP_SHARDS)).unwrap_or_default())
+}
+
+pub(super) fn sweep_shard_partition(shard: u32) -> String {
+    format!("SWEEP#{shard}")
+}
+
+/// How times sort in that index: as texts of one length.
+pub(super) fn sweep_sort(due: Time) -> String {
+    format!("{:016}", due.unix_ms().max(0))
+}
+
+/// The time in that index's sort key.
+pub(super) fn split_sweep_sort(sort: &str) -> Result<Time, StoreError> {
+    sort.parse().map(Time::from_unix_ms).map_err(|_| StoreError::Item("GSI2SK"))
+}
+
+/// The connection of a connection's partition key.
+pub(super) fn split_connection(partition: &str) -> Result<ConnectionId, StoreError> {
+    partition.strip_prefix(CONNECTION).and_then(|id| id.parse().ok()).ok_or(StoreError::Item("PK"))
+}
+
+/// What is due, by its key.
+pub(super) fn split_due(partition: &str, sort: &str) -> Result<DueItem, StoreError> {
+    match sort {
+        "META" => split_connection(partition).map(DueItem::Connection),
+        "SESSIONS" => split_user(partition).map(DueItem::Sessions),
+        sort => {
+            let (connection, _) = split_room_subscription(sort)?;
+            Ok(DueItem::Subscription { room: split_room(partition)?, connection })
+        }
+    }
+}
+
 /// The user of a member's sort key.
 pub(super) fn split_member(sort: &str) -> Result<UserId, StoreError> {
     sort.strip_prefix(MEMBER).and_then(|user| user.parse().ok()).ok_or(StoreError::Item("SK"))
@@ -158,6 +200,36 @@ mod tests {
             proptest::prop_assert_eq!(split_room_subscription(&key.sort).unwrap(), (connection.clone(), id.as_str()));
             let key = Key::connection_subscription(&connection, &room, &id);
             proptest::prop_assert_eq!(split_connection_subscription(&key.sort).unwrap(), (room, id.as_str()));
+        }
+
+        #[test]
+        fn what_is_due_is_found_by_its_key_in_one_of_the_shards(
+            room in "[A-Za-z0-9._~-]{1,64}",
+            user in "[^\\p{Cc}]{1,30}",
+            connection in "[A-Za-z0-9+/=_-]{1,128}",
+            ms in 0_i64..1 << 53,
+        ) {
+            let (room, connection): (RoomId, ConnectionId) = (room.parse().unwrap(), connection.parse().unwrap());
+            let user: UserId = user.parse().unwrap();
+            for (key, item) in [
+                (Key::connection(&connection), DueItem::Connection(connection.clone())),
+                (Key::sessions(&user), DueItem::Sessions(user)),
+                (
+                    Key::room_subscription(&room, &connection, JSON_SUBSCRIPTION),
+                    DueItem::Subscription { room: room.clone(), connection: connection.clone() },
+                ),
+            ] {
+                proptest::prop_assert_eq!(split_due(&key.partition, &key.sort).unwrap(), item);
+                let partition = sweep_partition(&key);
+                proptest::prop_assert!((0..SWEEP_SHARDS).any(|shard| sweep_shard_partition(shard) == partition));
+            }
+            proptest::prop_assert_eq!(split_sweep_sort(&sweep_sort(Time::from_unix_ms(ms))).unwrap().unix_ms(), ms);
+        }
+
+        #[test]
+        fn dues_sort_by_their_time(one in 0_i64..1 << 53, two in 0_i64..1 << 53) {
+            let sort = |ms| sweep_sort(Time::from_unix_ms(ms));
+            proptest::prop_assert_eq!(one.cmp(&two), sort(one).cmp(&sort(two)));
         }
 
         #[test]

@@ -13,12 +13,14 @@ mod keys;
 mod room;
 mod session;
 mod subscription;
+mod sweep;
 
 pub use command::CommandState;
 pub use connection::{Connection, ConnectionState};
 pub use room::{Created, NewRoom, RoomListEntry};
-pub use session::LiveConnection;
+pub use session::{LiveConnection, OpenError};
 pub use subscription::{RoomSubscription, SubscribeError};
+pub use sweep::{ConnectionEnd, Due, DueItem, DuePage, DuePosition, LaggedSubscription, SWEEP_SHARDS, SessionsClaim};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_dynamodb::{Client, Config};
 
 use crate::code::ErrorCode;
-use crate::config::StoreConfig;
+use crate::config::{SessionConfig, StoreConfig};
 use crate::limits::{BATCH_GET_MAX_KEYS, BATCH_WRITE_MAX_ITEMS};
 use crate::metrics::Metrics;
 use attributes::Item;
@@ -82,6 +84,7 @@ pub struct Store {
     client: Client,
     chat: String,
     connections: String,
+    session_config: SessionConfig,
     metrics: Arc<Metrics>,
 }
 
@@ -105,6 +108,7 @@ impl Store {
             client: Client::from_conf(client.build()),
             chat: config.chat_table,
             connections: config.connections_table,
+            session_config: config.sessions,
             metrics,
         }
     }
@@ -217,9 +221,13 @@ async fn pause(attempt: u32, cause: &str) -> Result<u32, StoreError> {
     if attempt + 1 >= ATTEMPTS_MAX {
         return Err(StoreError::Unavailable(cause.to_owned()));
     }
+    jitter(attempt).await;
+    Ok(attempt + 1)
+}
+
+async fn jitter(attempt: u32) {
     let longest_ms = 20_u64 << attempt.min(5);
     tokio::time::sleep(Duration::from_millis(rand::random_range(longest_ms / 2..=longest_ms))).await;
-    Ok(attempt + 1)
 }
 
 fn classify<E, R>(error: SdkError<E, R>) -> StoreError

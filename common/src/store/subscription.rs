@@ -15,6 +15,9 @@ use crate::limits::CONNECTION_MAX_MS;
 use crate::room::Member;
 use crate::time::Time;
 
+/// How long the sweeper leaves a `resync` to the next fan-out, in milliseconds.
+const RESYNC_DELAY_MS: i64 = 5_000;
+
 /// How many rows are updated at once.
 const UPDATES_AT_ONCE: usize = 16;
 
@@ -192,22 +195,7 @@ impl Store {
         let rows = self.query_connections(keys::room_partition(room), keys::CONNECTION).await?;
         let mut subscriptions = Vec::with_capacity(rows.len());
         for row in rows {
-            if row.is_over(now) || expired(row.time("tokenExpiresAt")?, now) {
-                continue;
-            }
-            let (connection, _) = keys::split_room_subscription(row.sort_key()?)?;
-            let mut signals = Signals::default();
-            for name in row.text_set("signals") {
-                // A name that a later version wrote means nothing here.
-                signals.add(name);
-            }
-            subscriptions.push(RoomSubscription {
-                connection,
-                user: row.parsed("user")?,
-                joined_seq: row.seq("joinedSeq")?,
-                signals,
-                lagged_seq: row.optional_number("laggedSeq")?.and_then(|seq| Seq::new(seq).ok()),
-            });
+            subscriptions.extend(subscription_from_row(&row, now)?);
         }
         Ok(subscriptions)
     }
@@ -265,7 +253,8 @@ impl Store {
             .await
     }
 
-    /// Notes that events up to a seq were skipped on a connection that was too slow.
+    /// Notes that events up to a seq were skipped on a connection that was too slow. The next fan-out brings its
+    /// `resync`, or the sweeper when there is none.
     ///
     /// # Errors
     /// The table cannot be written.
@@ -274,10 +263,22 @@ impl Store {
         room: &RoomId,
         subscription: &RoomSubscription,
         seq: Seq,
+        now: Time,
     ) -> Result<(), StoreError> {
         let key = Key::room_subscription(room, &subscription.connection, JSON_SUBSCRIPTION);
-        let value = i64::try_from(seq.get()).unwrap_or(i64::MAX);
-        self.update_subscription(key, subscription.joined_seq, "SET laggedSeq = :value", value).await
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.connections)
+            .update_expression("SET laggedSeq = :seq, GSI2PK = :shard, GSI2SK = :due")
+            .condition_expression("joinedSeq = :joined")
+            .expression_attribute_values(":joined", number(subscription.joined_seq))
+            .expression_attribute_values(":seq", number(seq))
+            .expression_attribute_values(":shard", text(keys::sweep_partition(&key)))
+            .expression_attribute_values(":due", text(keys::sweep_sort(now.plus_ms(RESYNC_DELAY_MS))))
+            .set_key(Some(key.into_item()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        self.settle(update.send().await.map_err(classify))
     }
 
     /// Clears the note once a `resync` that covers it was posted; a later note stays.
@@ -296,7 +297,7 @@ impl Store {
             .update_item()
             .table_name(&self.connections)
             .set_key(Some(key.into_item()))
-            .update_expression("REMOVE laggedSeq")
+            .update_expression("REMOVE laggedSeq, GSI2PK, GSI2SK, resyncs")
             .condition_expression("laggedSeq = :seq")
             .expression_attribute_values(":seq", number(seq))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
@@ -319,7 +320,7 @@ impl Store {
     }
 
     /// A condition that does not hold means that the row is another one now: nothing to do.
-    fn settle(
+    pub(super) fn settle(
         &self,
         result: Result<aws_sdk_dynamodb::operation::update_item::UpdateItemOutput, StoreError>,
     ) -> Result<(), StoreError> {
@@ -332,4 +333,24 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A subscription in its room's row; none when the row or its token is over.
+pub(super) fn subscription_from_row(row: &Item, now: Time) -> Result<Option<RoomSubscription>, StoreError> {
+    if row.is_over(now) || expired(row.time("tokenExpiresAt")?, now) {
+        return Ok(None);
+    }
+    let (connection, _) = keys::split_room_subscription(row.sort_key()?)?;
+    let mut signals = Signals::default();
+    for name in row.text_set("signals") {
+        // A name that a later version wrote means nothing here.
+        signals.add(name);
+    }
+    Ok(Some(RoomSubscription {
+        connection,
+        user: row.parsed("user")?,
+        joined_seq: row.seq("joinedSeq")?,
+        signals,
+        lagged_seq: row.optional_number("laggedSeq")?.and_then(|seq| Seq::new(seq).ok()),
+    }))
 }

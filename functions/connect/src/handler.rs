@@ -1,10 +1,16 @@
-//! The story of `$connect`: origin, subprotocol, token, then the connection's row, before the socket opens.
+//! The story of `$connect`: origin, subprotocol, token, then the connection's row with a session slot, before the socket
+//! opens.
 
 use common::auth::Verifier;
 use common::code::ErrorCode;
 use common::config::AllowedOrigins;
+use common::farewell;
 use common::gateway::{WebSocketEvent, WebSocketResponse};
-use common::store::{Connection, ConnectionState, Store};
+use common::id::{ConnectionId, UserId};
+use common::outbound::Outbound;
+use common::producer::Producer;
+use common::record::SignalBody;
+use common::store::{Connection, ConnectionState, LiveConnection, OpenError, Store, StoreError};
 use common::time::Time;
 
 use crate::origin;
@@ -16,6 +22,8 @@ pub(crate) struct Connect {
     pub(crate) verifier: Verifier,
     pub(crate) origins: AllowedOrigins,
     pub(crate) store: Store,
+    pub(crate) outbound: Outbound,
+    pub(crate) producer: Producer,
 }
 
 impl Connect {
@@ -42,10 +50,41 @@ impl Connect {
         let context = &event.request_context;
         let connected_at = context.connected_at.map_or(now, Time::from_unix_ms);
         let connection = Connection { id: context.connection_id.clone(), connected_at, state };
-        self.store.put_connection(&connection, now).await.map_err(|error| {
-            tracing::error!(%error, connection_id = %connection.id, "the connection cannot be written");
-            ErrorCode::from(error).status()
+        let replaced = self.store.put_connection(&connection, now).await.map_err(|error| match error {
+            OpenError::SessionLimit => ErrorCode::SessionLimit.status(),
+            OpenError::Changed => ErrorCode::Unavailable.status(),
+            OpenError::Store(error) => table_failure(&connection.id, error),
         })?;
+        if let ConnectionState::Live(principal) = &connection.state {
+            self.tell(&principal.user, &replaced, now).await;
+            self.stand_last(&connection.id, now).await?;
+        }
         Ok(subprotocol.map_or_else(WebSocketResponse::accepted, WebSocketResponse::subprotocol))
     }
+
+    /// Tells those that gave way, and the user's consumer. Neither can fail the connect.
+    async fn tell(&self, user: &UserId, replaced: &[LiveConnection], now: Time) {
+        tokio::join!(
+            farewell::say_to_replaced(&self.store, &self.outbound, replaced, now),
+            common::ingress::session_signal(&self.producer, user, SignalBody::Opened {}, now),
+        );
+    }
+
+    /// Looks once more, at the very end: a connection that gave way while it was being opened must not open.
+    async fn stand_last(&self, id: &ConnectionId, now: Time) -> Result<(), u16> {
+        let connection = self.store.connection(id, now).await.map_err(|error| table_failure(id, error))?;
+        if connection.is_some_and(|connection| matches!(connection.state, ConnectionState::Live(_))) {
+            return Ok(());
+        }
+        tracing::info!(connection_id = %id, "a newer session took this one's place before it was open");
+        if let Err(error) = self.store.remove_connection(id, now).await {
+            tracing::warn!(%error, connection_id = %id, "a refused connection is left to the sweeper");
+        }
+        Err(ErrorCode::SessionLimit.status())
+    }
+}
+
+fn table_failure(id: &ConnectionId, error: StoreError) -> u16 {
+    tracing::error!(%error, connection_id = %id, "the connection cannot be read or written");
+    ErrorCode::from(error).status()
 }

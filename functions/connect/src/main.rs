@@ -8,8 +8,10 @@ mod token;
 use std::sync::Arc;
 
 use common::auth::Verifier;
-use common::config::{AllowedOrigins, Environment, JwtConfig, StoreConfig};
+use common::config::{AllowedOrigins, Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig};
 use common::metrics::Metrics;
+use common::outbound::Outbound;
+use common::producer::Producer;
 use common::store::Store;
 use common::time::Time;
 use handler::Connect;
@@ -24,6 +26,9 @@ async fn main() -> Result<(), Error> {
         verifier: Verifier::new(JwtConfig::new(&environment)?)?,
         origins: AllowedOrigins::new(&environment)?,
         store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
+        outbound: Outbound::new(OutboundConfig::new(&environment)?, Arc::clone(&metrics)),
+        // A pending connection produces nothing, so that it need not wait for Kafka's client.
+        producer: Producer::lazy(KafkaConfig::new(&environment)?, Arc::clone(&metrics)),
     });
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<_>| {
         let (connect, metrics) = (Arc::clone(&connect), Arc::clone(&metrics));

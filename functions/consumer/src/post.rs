@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use common::failure::Failure;
 use common::id::{ConnectionId, RoomId, Seq};
+use common::ingress::session_signal;
 use common::metrics::Count;
 use common::outbound::PostError;
+use common::record::SignalBody;
 use common::store::{RoomSubscription, StoreError};
 use common::time::Time;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -91,7 +93,7 @@ impl<'a> PostOffice<'a> {
             Ok(()) => self.settle(room, &parcel).await,
             Err(PostError::Gone) if parcel.is_established => self.remove(&connection, now).await,
             Err(PostError::Gone) => Ok(()),
-            Err(PostError::Slow) => self.note_lag(room, &connection, &parcel).await,
+            Err(PostError::Slow) => self.note_lag(room, &connection, &parcel, now).await,
             Err(error @ PostError::Refused) => {
                 tracing::error!(%error, "frames cannot be posted");
                 Err(StoreError::Unavailable("the management API".to_owned()).into())
@@ -133,18 +135,28 @@ impl<'a> PostOffice<'a> {
     async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Gone, 1);
         tracing::info!(connection_id = %connection, "a connection is gone");
-        if let Err(error) = self.consumer.store.remove_connection(connection, now).await {
-            tracing::warn!(%error, connection_id = %connection, "a gone connection is still in the table");
+        match self.consumer.store.remove_connection(connection, now).await {
+            Ok(Some(user)) => session_signal(&self.consumer.producer, &user, SignalBody::Closed {}, now).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, connection_id = %connection, "a gone connection is still in the table")
+            }
         }
         Ok(())
     }
 
-    async fn note_lag(&self, room: &RoomId, connection: &ConnectionId, parcel: &Parcel) -> Result<(), Failure> {
+    async fn note_lag(
+        &self,
+        room: &RoomId,
+        connection: &ConnectionId,
+        parcel: &Parcel,
+        now: Time,
+    ) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Lagged, 1);
         tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
         match &parcel.subscription {
             Some(subscription) if parcel.is_durable() => {
-                self.consumer.store.mark_lagged(room, subscription, parcel.last_seq).await.map_err(Failure::from)
+                self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now).await.map_err(Failure::from)
             }
             _ => Ok(()),
         }

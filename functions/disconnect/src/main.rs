@@ -2,32 +2,53 @@
 
 use std::sync::Arc;
 
-use common::config::{Environment, StoreConfig};
+use common::config::{Environment, KafkaConfig, StoreConfig};
 use common::gateway::{WebSocketEvent, WebSocketResponse};
+use common::ingress::session_signal;
 use common::metrics::Metrics;
-use common::store::Store;
+use common::producer::Producer;
+use common::record::SignalBody;
+use common::store::{Store, StoreError};
 use common::time::Time;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+
+/// What `$disconnect` works with.
+struct Disconnect {
+    store: Store,
+    producer: Producer,
+}
+
+impl Disconnect {
+    async fn handle(&self, event: WebSocketEvent, now: Time) -> Result<WebSocketResponse, StoreError> {
+        let context = event.request_context;
+        // A failure makes the platform try again.
+        let ended = self.store.remove_connection(&context.connection_id, now).await.inspect_err(|error| {
+            tracing::error!(%error, connection_id = %context.connection_id, "the connection cannot be removed");
+        })?;
+        if let Some(user) = ended {
+            session_signal(&self.producer, &user, SignalBody::Closed {}, now).await;
+        }
+        tracing::info!(connection_id = %context.connection_id, reason = context.disconnect_reason, "disconnected");
+        Ok(WebSocketResponse::accepted())
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
+    let environment = Environment::of_process();
     let metrics = Arc::new(Metrics::default());
-    let store = Arc::new(Store::new(StoreConfig::new(&Environment::of_process())?, Arc::clone(&metrics)));
-    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<WebSocketEvent>| {
-        let (store, metrics) = (Arc::clone(&store), Arc::clone(&metrics));
+    let disconnect = Arc::new(Disconnect {
+        store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
+        producer: Producer::lazy(KafkaConfig::new(&environment)?, Arc::clone(&metrics)),
+    });
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<_>| {
+        let (disconnect, metrics) = (Arc::clone(&disconnect), Arc::clone(&metrics));
         async move {
             let now = Time::now();
-            let context = event.payload.request_context;
-            let removed = store.remove_connection(&context.connection_id, now).await;
+            let response = disconnect.handle(event.payload, now).await;
             metrics.flush("disconnect", now);
-            // A failure makes the platform try again.
-            removed.map_err(|error| {
-                tracing::error!(%error, connection_id = %context.connection_id, "the connection cannot be removed");
-                error
-            })?;
-            tracing::info!(connection_id = %context.connection_id, reason = context.disconnect_reason, "disconnected");
-            Ok::<_, Error>(WebSocketResponse::accepted())
+            response.map_err(Error::from)
         }
     }))
     .await

@@ -2,8 +2,8 @@
 //! field of the frame can say otherwise.
 
 use common::auth::{Principal, Verifier, expired};
-use common::code::{ErrorCode, Refusal};
-use common::codec::frame::{ByeCode, ClientFrame, Commands, FrameFault, ServerFrame};
+use common::code::{ByeCode, ErrorCode, Refusal};
+use common::codec::frame::{ClientFrame, Commands, FrameFault, ServerFrame};
 use common::codec::json;
 use common::command::Command;
 use common::cursor::Cursors;
@@ -81,6 +81,9 @@ impl MessageFunction {
         let Some(connection) = self.store.connection(connection_id, now).await? else {
             return Ok(Ending::Farewell(ByeCode::ProtocolError));
         };
+        if let ConnectionState::Closing(code) = connection.state {
+            return Ok(Ending::Farewell(code));
+        }
         if let Command::Auth { token } = &command {
             return self.authenticate(&connection, id, token, now).await;
         }
@@ -144,7 +147,7 @@ impl MessageFunction {
 /// Who speaks on the connection, if their token is good.
 fn live(connection: &Connection, now: Time) -> Result<&Principal, Refusal> {
     match &connection.state {
-        ConnectionState::Pending => Err(ErrorCode::TokenMissing.into()),
+        ConnectionState::Pending | ConnectionState::Closing(_) => Err(ErrorCode::TokenMissing.into()),
         ConnectionState::Live(principal) if expired(principal.expires_at, now) => Err(ErrorCode::TokenExpired.into()),
         ConnectionState::Live(principal) => Ok(principal),
     }

@@ -64,6 +64,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 7_200_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_connection_ms: u64,
 
+    /// Seconds between two runs of the sweeper, as its schedule has them
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sweep_interval: u64,
+
     /// Take the functions as they were built before, from the directory of this program
     #[arg(long, conflicts_with = "functions_dir")]
     pub(crate) no_build: bool,

@@ -7,6 +7,7 @@
 //! | `GET /dev/functions` | `{"functions":[{"name","pid"}]}` |
 //! | `GET /dev/metrics` | `{"message":{"Produces":1,…},…}`: what the functions counted since the start |
 //! | `PUT /dev/faults` | 204; see [`crate::faults::FaultSettings`] |
+//! | `POST /dev/sweep` | 200 with the sweeper's report, when it has run |
 //! | `POST /dev/rewind` | 204, when the event source reads every topic from its first record again |
 //!
 //! Anybody who reaches these is anybody in the chat. So they answer only to a name of this machine itself (another name
@@ -32,6 +33,7 @@ use crate::{
     faults::{FaultSettings, Faults},
     gateway::{Answer, json as json_answer, message},
     lambda::Functions,
+    schedule,
     token::Signer,
 };
 
@@ -75,7 +77,8 @@ impl Dev {
             (&Method::GET, ["dev", "metrics"]) => json_answer(StatusCode::OK, &json!(functions.counts())),
             (&Method::PUT, ["dev", "faults"]) => self.set_faults(request.into_body()).await,
             (&Method::POST, ["dev", "rewind"]) => self.rewind().await,
-            (_, ["" | "dev"] | ["dev", "token" | "functions" | "metrics" | "faults" | "rewind"]) => {
+            (&Method::POST, ["dev", "sweep"]) => sweep(functions).await,
+            (_, ["" | "dev"] | ["dev", "token" | "functions" | "metrics" | "faults" | "rewind" | "sweep"]) => {
                 message(StatusCode::METHOD_NOT_ALLOWED, "no such method here")
             }
             _ => message(StatusCode::NOT_FOUND, "no such call"),
@@ -133,6 +136,16 @@ impl Dev {
             Ok(()) => no_content(),
             Err(error) => message(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
+    }
+}
+
+async fn sweep(functions: &Functions) -> Answer {
+    let report = schedule::sweep(functions).await.map_err(|error| error.to_string());
+    let report = report
+        .and_then(|report| serde_json::from_slice::<serde_json::Value>(&report).map_err(|error| error.to_string()));
+    match report {
+        Ok(report) => json_answer(StatusCode::OK, &report),
+        Err(error) => message(StatusCode::BAD_GATEWAY, &error),
     }
 }
 

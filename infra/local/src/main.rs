@@ -9,9 +9,11 @@
 //! | [`lambda`] | Lambda: the functions' processes behind the Runtime API |
 //! | [`event_source`] | the Kafka event source of the consumer |
 //! | [`embedded`] | the broker and the tables of a machine that has neither |
+//! | [`schedule`] | EventBridge: the schedule of the sweeper |
 //! | [`dev`] | what only this runtime has: the page, tokens, switches for tests |
 //!
-//! Order of start: the port, the functions' build, broker and tables, the processes, the gateway, the event source.
+//! Order of start: the port, the functions' build, broker and tables, the processes, the gateway, the event source, the
+//! schedule.
 //! [`runtime`] has it, and the order of the end.
 
 mod announcement;
@@ -26,6 +28,7 @@ mod kafka;
 mod lambda;
 mod provision;
 mod runtime;
+mod schedule;
 mod stack;
 mod token;
 

@@ -18,7 +18,9 @@ use crate::{
     gateway::{Gateway, STAGE, Settings},
     kafka::Kafka,
     lambda::{self, Binary, Functions, Watchdog},
-    provision, stack,
+    provision,
+    schedule::Schedule,
+    stack,
     token::Signer,
 };
 
@@ -38,6 +40,7 @@ struct Runtime {
     gateway: Arc<Gateway>,
     faults: Arc<Faults>,
     event_source: EventSourceSlot,
+    schedule: Schedule,
     signer: Signer,
     addresses: Addresses,
 }
@@ -94,7 +97,8 @@ async fn start(arguments: &Arguments) -> Result<Runtime, String> {
     let gateway = Gateway::start(listener, port, functions.clone(), (dev, Arc::clone(&faults)), settings);
     let source = read_topics(arguments, &backing, &functions).await?;
     *event_source.write().await = Some(source);
-    Ok(Runtime { backing, functions, gateway, faults, event_source, signer, addresses })
+    let schedule = Schedule::start(functions.clone(), Duration::from_secs(arguments.sweep_interval));
+    Ok(Runtime { backing, functions, gateway, faults, event_source, schedule, signer, addresses })
 }
 
 async fn listen(port: u16) -> Result<TcpListener, String> {
@@ -220,6 +224,7 @@ impl Runtime {
             gate.take_away(BTreeSet::new());
         }
         self.gateway.drain().await;
+        self.schedule.stop().await;
         if let Some(event_source) = self.event_source.write().await.take() {
             event_source.resume();
             if !event_source.drained(LAG_LIMIT).await {

@@ -15,8 +15,17 @@ use crate::{
 /// A function: name, seconds an invocation may take, most processes.
 type Limits = (&'static str, u64, usize);
 
-const FUNCTIONS: [Limits; 5] =
-    [("connect", 10, 4), ("message", 15, 8), ("disconnect", 10, 2), ("consumer", 60, 3), ("api", 15, 4)];
+const FUNCTIONS: [Limits; 6] = [
+    ("connect", 10, 4),
+    ("message", 15, 8),
+    ("disconnect", 10, 2),
+    ("consumer", 60, 3),
+    ("api", 15, 4),
+    ("sweeper", 60, 2),
+];
+
+/// Settings that are handed on to the functions when this runtime's own environment has them.
+const HANDED_ON: [&str; 3] = ["SESSIONS_PER_USER", "SESSION_POLICY", "PRESENCE_GRACE_SECONDS"];
 
 /// How long a process may take until its first `next`. Source: Lambda's init phase.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
@@ -25,7 +34,7 @@ const INIT_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) const POLLERS: usize = 3;
 
 /// The name of every function, which is the name of its package and its binary.
-pub(crate) fn names() -> [&'static str; 5] {
+pub(crate) fn names() -> [&'static str; 6] {
     FUNCTIONS.map(|(name, ..)| name)
 }
 
@@ -75,6 +84,7 @@ pub(crate) fn variables(
     ];
     let mut variables: Vec<(String, String)> =
         fixed.into_iter().map(|(name, value): (&str, String)| (name.into(), value)).collect();
+    variables.extend(HANDED_ON.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?))));
     // Later ones win: a cluster that the environment names is reached as the environment says.
     if env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_some() {
         variables.extend(env::vars().filter(|(name, _)| name.starts_with("KAFKA_")));

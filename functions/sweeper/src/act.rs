@@ -1,0 +1,98 @@
+//! What is done about each kind of entry that is due. Every act begins with its claim and may be repeated: whoever dies
+//! in the middle leaves it to whoever finds the claim past.
+
+use common::code::ByeCode;
+use common::codec::frame::ServerFrame;
+use common::codec::json;
+use common::failure::Failure;
+use common::farewell;
+use common::id::{ConnectionId, RoomId, UserId};
+use common::ingress::{session_signal, signal};
+use common::outbound::PostError;
+use common::record::SignalBody;
+use common::store::{ConnectionEnd, Due, DueItem, LaggedSubscription, StoreError};
+use common::time::Time;
+
+use crate::handler::Sweeper;
+
+impl Sweeper {
+    /// Acts on one entry; false when it is somebody else's, or not due any more.
+    pub(crate) async fn act(&self, due: &Due, now: Time) -> Result<bool, Failure> {
+        match &due.item {
+            DueItem::Connection(connection) => {
+                let Some(end) = self.store.claim_connection(connection, due.at, now).await? else { return Ok(false) };
+                self.end_connection(connection, end, now).await?;
+            }
+            DueItem::Subscription { room, connection } => {
+                let claim = self.store.claim_lagged(room, connection, due.at, now).await?;
+                let Some(lagged) = claim else { return Ok(false) };
+                self.resync(room, &lagged, now).await?;
+            }
+            DueItem::Sessions(user) => return self.check_sessions(user, due.at, now).await,
+        }
+        Ok(true)
+    }
+
+    async fn end_connection(&self, connection: &ConnectionId, end: ConnectionEnd, now: Time) -> Result<(), Failure> {
+        tracing::info!(connection_id = %connection, ?end, "a connection ends");
+        match end {
+            ConnectionEnd::Ghost => {}
+            ConnectionEnd::Close { code, is_established } => self.close(connection, code, is_established).await?,
+        }
+        self.remove(connection, now).await
+    }
+
+    async fn close(&self, connection: &ConnectionId, code: ByeCode, is_established: bool) -> Result<(), Failure> {
+        match farewell::say(&self.outbound, connection, code).await {
+            Ok(()) => Ok(()),
+            Err(PostError::Gone) if is_established => Ok(()),
+            // It may still be inside its own `$connect`; without its rows it would be open and nobody's.
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// Does what `$disconnect` does, which the platform may never call.
+    async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
+        if let Some(user) = self.store.remove_connection(connection, now).await? {
+            session_signal(&self.producer, &user, SignalBody::Closed {}, now).await;
+        }
+        Ok(())
+    }
+
+    /// Tells a connection that was too slow where its room is now.
+    async fn resync(&self, room: &RoomId, lagged: &LaggedSubscription, now: Time) -> Result<(), Failure> {
+        let connection = &lagged.subscription.connection;
+        let Some(head) = self.store.head(room).await? else {
+            return Err(StoreError::Unavailable("the room of a subscription".to_owned()).into());
+        };
+        let resync = ServerFrame::Resync { room_id: head.room, epoch: head.epoch, last_seq: head.last_seq };
+        match self.outbound.post(connection, json::encode(&resync).as_bytes()).await {
+            Ok(()) => Ok(self.store.clear_lagged(room, &lagged.subscription, lagged.seq).await?),
+            Err(PostError::Gone) => self.remove(connection, now).await,
+            Err(PostError::Slow) => Ok(self.store.postpone_lagged(room, lagged, now).await?),
+            Err(error @ PostError::Refused) => Err(unavailable(error)),
+        }
+    }
+
+    /// Has the user's consumer look at sessions that others were told something else about; drops those that must have
+    /// been cut.
+    async fn check_sessions(&self, user: &UserId, at: Time, now: Time) -> Result<bool, Failure> {
+        let Some(claim) = self.store.claim_sessions(user, at, now).await? else { return Ok(false) };
+        if claim.has_ghosts() {
+            // That is a change, which has its own time to be looked at.
+            if self.store.drop_ghosts(user, now).await? {
+                session_signal(&self.producer, user, SignalBody::Closed {}, now).await;
+            }
+            return Ok(true);
+        }
+        if claim.is_unannounced() {
+            signal(&self.producer, user, SignalBody::Check {}, now).await?;
+        }
+        self.store.settle_sessions(user, &claim, now).await?;
+        Ok(true)
+    }
+}
+
+fn unavailable(error: PostError) -> Failure {
+    StoreError::Unavailable(format!("the management API: {error}")).into()
+}
