@@ -23,3 +23,5 @@ mod order;
 mod outage;
 mod resume;
 mod rooms;
+mod sessions;
+mod sweeper;

@@ -64,7 +64,7 @@ pub struct Ended {
 }
 
 impl Process {
-    /// Starts the runtime.
+    /// Starts the runtime, with settings in its environment.
     ///
     /// # Panics
     /// It cannot be started at all.

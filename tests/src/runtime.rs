@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::{Pid, Signal};
@@ -22,6 +22,9 @@ pub use crate::process::Ended;
 
 /// Names a system that runs already, by its line of JSON.
 const ENDPOINTS_VARIABLE: &str = "MADANG_ENDPOINTS";
+
+/// The schedule of a test that waits for a sweep.
+const SWEEP_PAUSE: Duration = Duration::from_millis(200);
 
 /// Tests that harm a system which others use too wait until they are alone on it.
 static TURNS: RwLock<()> = RwLock::const_new(());
@@ -199,6 +202,25 @@ impl Runtime {
         assert_eq!(answer.status, 204, "{}", answer.text);
     }
 
+    /// Runs the sweeper once; its report.
+    pub async fn sweep(&self) -> Value {
+        self.http().call("POST", "/dev/sweep", &[], "").await.good(200)
+    }
+
+    /// Runs the sweeper again and again until something has happened.
+    pub async fn sweeping<T>(&self, work: impl Future<Output = T>) -> T {
+        let sweeps = async {
+            loop {
+                self.sweep().await;
+                tokio::time::sleep(SWEEP_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            outcome = work => outcome,
+            never = sweeps => never,
+        }
+    }
+
     /// Every process of a function.
     pub async fn processes_of(&self, name: &str) -> Vec<i32> {
         let functions = self.http().get("/dev/functions").await.good(200)["functions"].take();
@@ -292,6 +314,22 @@ impl Runtime {
     #[must_use]
     pub fn log_lines_with(&self, text: &str) -> usize {
         self.log.so_far().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// The connections of a person, read from their sessions.
+    pub async fn sessions_of(&self, person: &Person) -> Vec<String> {
+        let key = json!({"PK": {"S": format!("USER#{}", person.id)}, "SK": {"S": "SESSIONS"}});
+        let get = json!({"TableName": "connections", "ConsistentRead": true, "Key": key});
+        let item = self.table("GetItem", &get).await;
+        let connections = item["Item"]["connections"]["M"].as_object();
+        connections.into_iter().flat_map(|connections| connections.keys().cloned()).collect()
+    }
+
+    /// Whether a `resync` waits for a connection.
+    pub async fn is_lagged(&self, room: &str, connection: &str) -> bool {
+        let key = json!({"PK": {"S": format!("ROOM#{room}")}, "SK": {"S": format!("CONN#{connection}#json")}});
+        let get = json!({"TableName": "connections", "ConsistentRead": true, "Key": key});
+        !self.table("GetItem", &get).await["Item"]["laggedSeq"].is_null()
     }
 
     async fn table(&self, operation: &str, body: &Value) -> Value {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use common::auth::Principal;
 use common::id::{ConnectionId, UserId};
-use common::store::{Connection, ConnectionState, StoreError};
+use common::store::{Connection, ConnectionState, OpenError, StoreError};
 use futures_util::future::join_all;
 
-use crate::tables::{HOUR_MS, NOW, Tables, is_condition, live, store_at};
+use crate::tables::{HOUR_MS, NOW, Tables, live, store_at};
 
 fn pending(id: &ConnectionId) -> Connection {
     Connection { id: id.clone(), connected_at: NOW, state: ConnectionState::Pending }
@@ -27,7 +27,7 @@ async fn sessions(tables: &Tables, user: &str) -> HashSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_one_of_twenty_five_that_race_is_in_the_sessions() {
-    let tables = Tables::new().await;
+    let tables = Tables::with(&[("SESSIONS_PER_USER", "100")]).await;
     let ids: Vec<ConnectionId> = (0..25).map(|index| format!("c{index}=").parse().unwrap()).collect();
     let puts = ids.iter().map(|id| {
         let (store, connection) = (Arc::clone(&tables.store), live(id, &principal("alice")));
@@ -84,12 +84,14 @@ async fn a_pending_connection_becomes_somebodys_once() {
     assert_eq!(sessions(&tables, "alice").await.len(), 1);
 
     // Two `auth` frames were in flight: the second one still takes the connection for pending.
-    assert!(is_condition(&tables.store.authenticate(&pending(&id), &principal("mallory"), NOW).await));
+    let outcome = tables.store.authenticate(&pending(&id), &principal("mallory"), NOW).await;
+    assert!(matches!(outcome, Err(OpenError::Changed)), "{outcome:?}");
     assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), Some(live(&id, &principal("alice"))));
     assert!(sessions(&tables, "mallory").await.is_empty());
 
     tables.store.remove_connection(&id, NOW).await.unwrap();
-    assert!(is_condition(&tables.store.authenticate(&pending(&id), &principal("alice"), NOW).await));
+    let outcome = tables.store.authenticate(&pending(&id), &principal("alice"), NOW).await;
+    assert!(matches!(outcome, Err(OpenError::Changed)), "{outcome:?}");
     assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), None);
     assert!(sessions(&tables, "alice").await.is_empty());
 }
@@ -127,5 +129,5 @@ async fn a_silent_table_is_given_up_in_time() {
     let store = store_at(&format!("http://{}", listener.local_addr().unwrap()));
     let pending = pending(&"c1=".parse().unwrap());
     let outcome = tokio::time::timeout(Duration::from_millis(9_500), store.put_connection(&pending, NOW)).await;
-    assert!(matches!(outcome, Ok(Err(StoreError::Unavailable(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(Err(OpenError::Store(StoreError::Unavailable(_))))), "{outcome:?}");
 }

@@ -18,15 +18,17 @@
 //! | call | write units | read units |
 //! |---|---|---|
 //! | a room of m members | 6 + 3m | 0 |
-//! | connect, or `auth` of a pending connection | 4 | 1 |
-//! | connect without a token | 2 | 0 |
+//! | connect; as one session too many | 6; 10 | 1 |
+//! | `auth` of a pending connection | 7 | 1 |
+//! | connect without a token | 3 | 0 |
 //! | subscribe to one room | 8 | 1 for the membership |
-//! | refresh with n subscriptions | 4 + 2n | 3 |
-//! | disconnect with n subscriptions | 3 + 2n | 3 |
+//! | refresh with n subscriptions; when the end moves | 4 + 2n; 6 + 2n | 3 |
+//! | disconnect with n subscriptions | 5 + 2n | 3 |
 //! | disconnect once more | 0 | 1 |
 //! | a refusal; the same once more | 4; 0 | 3 |
 //! | an invitation of one, a kick, an edit, a deletion, a role, a new name, leaving with a successor, alone in its batch: the commit | 9, 9, 8, 8, 8, 6, 11 | 4, a new name 3 |
 
+use common::auth::Principal;
 use common::id::{ConnectionId, RoomId};
 use common::record::{Record, RecordBody};
 use common::room::Role;
@@ -142,22 +144,31 @@ async fn rooms_connections_and_subscriptions_cost_what_they_touch() {
     let room = tables.room("room", &["alice", "bob"]).await;
     assert_eq!(tables.units(), units(12, 0), "a room of two, each also in the index");
     let (connection, alice) = tables.connect("c1=", "alice").await;
-    assert_eq!(tables.units(), units(4, 1), "connect");
+    assert_eq!(tables.units(), units(6, 1), "connect");
     tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
     assert_eq!(tables.units(), units(8, 1), "subscribe");
     tables.store.authenticate(&live(&connection, &alice), &alice, NOW).await.unwrap();
     assert_eq!(tables.units(), units(6, 3), "refresh");
+    let fresh = Principal { expires_at: alice.expires_at.plus_ms(1), ..alice.clone() };
+    tables.store.authenticate(&live(&connection, &alice), &fresh, NOW).await.unwrap();
+    assert_eq!(tables.units(), units(8, 3), "refresh that moves the connection's end");
     tables.store.remove_connection(&connection, NOW).await.unwrap();
-    assert_eq!(tables.units(), units(5, 3), "disconnect");
+    assert_eq!(tables.units(), units(7, 3), "disconnect");
     tables.store.remove_connection(&connection, NOW).await.unwrap();
     assert_eq!(tables.units(), units(0, 1), "disconnect once more");
 
     let id: ConnectionId = "c2=".parse().unwrap();
     let pending = Connection { id, connected_at: NOW.plus_ms(-HOUR_MS), state: ConnectionState::Pending };
     tables.store.put_connection(&pending, NOW).await.unwrap();
-    assert_eq!(tables.units(), units(2, 0), "pending");
+    assert_eq!(tables.units(), units(3, 0), "pending");
     tables.store.authenticate(&pending, &alice, NOW).await.unwrap();
-    assert_eq!(tables.units(), units(4, 1), "auth");
+    assert_eq!(tables.units(), units(7, 1), "auth");
+    for index in 3..=6 {
+        tables.connect(&format!("c{index}="), "alice").await;
+    }
+    tables.units();
+    tables.connect("c7=", "alice").await;
+    assert_eq!(tables.units(), units(10, 1), "connect as one too many");
 }
 
 #[tokio::test]

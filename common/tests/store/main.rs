@@ -9,5 +9,7 @@ mod cost;
 mod history;
 mod race;
 mod room;
+mod session;
 mod subscription;
+mod sweep;
 mod tables;

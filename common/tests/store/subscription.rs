@@ -144,16 +144,16 @@ async fn a_lag_is_noted_and_cleared_by_what_covers_it() {
     let store = &tables.store;
     let row = async || subscriptions(&tables, &room).await.remove(0);
     let first = row().await;
-    store.mark_lagged(&room, &first, seq(5)).await.unwrap();
+    store.mark_lagged(&room, &first, seq(5), NOW).await.unwrap();
     assert_eq!(row().await.lagged_seq, Some(seq(5)));
-    store.mark_lagged(&room, &first, seq(8)).await.unwrap();
+    store.mark_lagged(&room, &first, seq(8), NOW).await.unwrap();
     store.clear_lagged(&room, &first, seq(5)).await.unwrap();
     assert_eq!(row().await.lagged_seq, Some(seq(8)), "a later note stays");
     store.clear_lagged(&room, &first, seq(8)).await.unwrap();
     assert_eq!(row().await.lagged_seq, None);
 
     store.unsubscribe(&connection, std::slice::from_ref(&room)).await.unwrap();
-    store.mark_lagged(&room, &first, seq(9)).await.unwrap();
+    store.mark_lagged(&room, &first, seq(9), NOW).await.unwrap();
     store.clear_lagged(&room, &first, seq(9)).await.unwrap();
     assert!(subscriptions(&tables, &room).await.is_empty(), "no note brings a subscription back");
 }

@@ -68,6 +68,11 @@ struct Index {
 
 impl Tables {
     pub(crate) async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With further settings.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
@@ -83,7 +88,7 @@ impl Tables {
             create(&client, name, declaration).await;
         }
         let metrics = Arc::new(Metrics::default());
-        let store = Arc::new(Store::new(config_at(&endpoint), Arc::clone(&metrics)));
+        let store = Arc::new(Store::new(config_at(&endpoint, settings), Arc::clone(&metrics)));
         Self { store, client, metrics, server }
     }
 
@@ -153,21 +158,21 @@ impl Tables {
     }
 }
 
-fn config_at(endpoint: &str) -> StoreConfig {
-    let environment = Environment::of_pairs(&[
+fn config_at(endpoint: &str, settings: &[(&str, &str)]) -> StoreConfig {
+    let fixed = [
         ("AWS_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "local"),
         ("AWS_SECRET_ACCESS_KEY", "local"),
         ("CHAT_TABLE", "chat"),
         ("CONNECTIONS_TABLE", "connections"),
         ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
-    ]);
-    StoreConfig::new(&environment).unwrap()
+    ];
+    StoreConfig::new(&Environment::of_pairs(&[&fixed, settings].concat())).unwrap()
 }
 
 /// A store whose tables are somewhere else, or nowhere.
 pub(crate) fn store_at(endpoint: &str) -> Store {
-    Store::new(config_at(endpoint), Arc::default())
+    Store::new(config_at(endpoint, &[]), Arc::default())
 }
 
 pub(crate) fn raw_key((partition, sort): (&str, &str)) -> HashMap<String, AttributeValue> {

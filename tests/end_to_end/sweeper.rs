@@ -1,0 +1,113 @@
+//! What nobody else ends or says.
+
+use serde_json::{Value, json};
+use tests::broker::Broker;
+use tests::client::Closed;
+use tests::deadline::eventually;
+use tests::runtime::unique;
+use tests::{Client, Person, Runtime};
+
+/// The topic of sessions and typing.
+const PRESENCE: &str = "chat-presence";
+
+/// Somebody whose token is good for some seconds more, by the leeway.
+async fn short_lived(madang: &Runtime, name: &str) -> Person {
+    let id = unique(name);
+    madang.with_token(&id, &madang.token_for(&id, -25).await)
+}
+
+async fn hears(client: &mut Client, code: &str, reconnect: &str) {
+    let bye = client.push("bye").await;
+    assert_eq!((&bye["code"], &bye["reconnect"]), (&json!(code), &json!(reconnect)), "{bye}");
+    assert_eq!(client.closed().await, Closed { code: Some(1000) });
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_who_they_are_is_sent_away() {
+    let madang = Runtime::shared().await;
+    let alice = madang.person("alice").await;
+    let mut silent = alice.open("", &[]).await.unwrap();
+    let mut late = alice.open("", &[]).await.unwrap();
+    let mut in_time = alice.open("", &[]).await.unwrap();
+    let answer = in_time.request(json!({"action": "auth", "token": alice.token})).await;
+    assert_eq!(answer["type"], "authenticated", "{answer}");
+    // It talks, but not of a token.
+    assert_eq!(late.request(json!({"action": "ping"})).await["type"], "pong");
+    madang.sweeping(async { tokio::join!(hears(&mut silent, "auth_timeout", "backoff"), late.closed()) }).await;
+    hears(&mut late, "auth_timeout", "backoff").await;
+    in_time.catch_up().await;
+    assert_eq!(madang.sessions_of(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_does_not_refresh_is_sent_away() {
+    let madang = Runtime::shared().await;
+    let alice = madang.person("alice").await;
+    let (bob, carol) = (short_lived(&madang, "bob").await, short_lived(&madang, "carol").await);
+    let room = alice.make_room(&[&bob, &carol]).await;
+    let (mut at_bob, mut at_carol) = (bob.join(&room).await, carol.join(&room).await);
+    let connection = madang.connection_of(&bob, &room).await;
+    let fresh = madang.token(&carol.id).await;
+    let answer = at_carol.request(json!({"action": "auth", "token": fresh})).await;
+    assert_eq!(answer["type"], "authenticated", "{answer}");
+    madang.sweeping(hears(&mut at_bob, "token_expired", "now")).await;
+    eventually("nothing left of bob", async || {
+        let rows = madang.rows_of_connection(&connection).await;
+        (rows == 0 && madang.sessions_of(&bob).await.is_empty()).then_some(())
+    })
+    .await;
+    // Carol's time is over by now, too, but for her fresh token.
+    madang.sweep().await;
+    at_carol.send(&room, "carol", "still here").await;
+    at_carol.message(&room, "carol").await;
+    assert_eq!(madang.subscriptions(&room).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_connection_of_a_room_gone_quiet_is_told_to_resync() {
+    let madang = Runtime::alone().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    let connection = madang.connection_of(&bob, &room).await;
+    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
+    at_alice.send(&room, "c1", "a last word").await;
+    at_alice.message(&room, "c1").await;
+    eventually("the mark", async || madang.is_lagged(&room, &connection).await.then_some(())).await;
+    madang.faults(json!({})).await;
+    let resync = madang.sweeping(at_bob.push("resync")).await;
+    assert_eq!((&resync["roomId"], &resync["lastSeq"]), (&json!(room), &json!(2)), "{resync}");
+    eventually("the mark cleared", async || (!madang.is_lagged(&room, &connection).await).then_some(())).await;
+    madang.sweep().await;
+    at_bob.catch_up().await;
+    assert!(!at_bob.pushes().iter().any(|push| push["type"] == "resync"), "one is enough");
+}
+
+/// A lost record is made good: what others were told is not what is, so the user's consumer is asked to look.
+#[tokio::test]
+async fn sessions_that_nobody_was_told_of_are_looked_at() {
+    let madang = Runtime::start_with(&["--sweep-interval", "3600"], &[("PRESENCE_GRACE_SECONDS", "1")]);
+    madang.faults(json!({"pauseEventSource": true})).await;
+    let alice = madang.person("alice").await;
+    let mut at_alice = alice.connect().await;
+    let kinds = async || -> Vec<Value> {
+        let (broker, user) = (Broker::new(&madang.endpoints.kafka), alice.id.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let count = usize::try_from(broker.count(PRESENCE)).unwrap();
+            broker.read_until(PRESENCE, |records| records.len() >= count)
+        });
+        let records = read.await.unwrap().into_iter();
+        let records = records.filter(|record| record.key.as_deref() == Some(user.as_bytes()));
+        let values = records.map(|record| serde_json::from_slice::<Value>(&record.value.unwrap()).unwrap());
+        values.map(|mut value| value["kind"].take()).collect()
+    };
+    assert_eq!(kinds().await, ["session.opened"]);
+    madang.sweeping(eventually("the check", async || (kinds().await.len() == 2).then_some(()))).await;
+    assert_eq!(kinds().await, ["session.opened", "session.check"], "one, however often is swept");
+    at_alice.catch_up().await;
+    drop(at_alice);
+    eventually("the end", async || {
+        (kinds().await == ["session.opened", "session.check", "session.closed"]).then_some(())
+    })
+    .await;
+    madang.faults(json!({})).await;
+}
