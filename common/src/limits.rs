@@ -54,6 +54,9 @@ pub const HISTORY_DEFAULT_MESSAGES: usize = 50;
 pub const LIST_MAX_ENTRIES: usize = 100;
 /// From this many on, `unread` means "or more" (ours: one page of history).
 pub const UNREAD_MAX: u64 = 100;
+/// So many events behind a marker are looked at for `unread`; with more, and fewer unread among them, it is taken for
+/// "or more" (ours: about 100 read units).
+pub const UNREAD_SCAN_MAX_EVENTS: u64 = 2_000;
 /// Refusals remembered under one `clientMessageId` (ours: a further one is answered, but not looked up again).
 pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// How long a dedupe item is kept, in seconds: longer than any topic keeps a record.

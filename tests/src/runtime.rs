@@ -332,7 +332,8 @@ impl Runtime {
         !self.table("GetItem", &get).await["Item"]["laggedSeq"].is_null()
     }
 
-    async fn table(&self, operation: &str, body: &Value) -> Value {
+    /// Calls an operation of the tables' own API.
+    pub async fn table(&self, operation: &str, body: &Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
         let headers = [
             ("x-amz-target", target.as_str()),

@@ -29,6 +29,8 @@ pub struct Head {
     pub last_seq: Seq,
     /// How many messages the log has.
     pub last_message_no: u64,
+    /// The last of them; 0 while there is none.
+    pub last_message_seq: Seq,
     /// How many members the room has.
     pub member_count: u64,
     /// How many of them are owners; a direct room has none.

@@ -157,7 +157,10 @@ impl RoomState {
         head.last_seq = event.seq;
         head.last_activity = head.last_activity.max(event.at);
         match &event.body {
-            EventBody::Message(message) => head.last_message_no = message.number,
+            EventBody::Message(message) => {
+                head.last_message_no = message.number;
+                head.last_message_seq = event.seq;
+            }
             EventBody::RoomRenamed { name } => head.name.clone_from(name),
             _ => {}
         }

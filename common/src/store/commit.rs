@@ -77,13 +77,14 @@ impl Store {
             .table_name(&self.chat)
             .set_key(Some(Key::head(&head.room).into_item()))
             .update_expression(
-                "SET lastSeq = :last, lastMessageNo = :messages, lastActivityAt = :activity, deliveredSeq = :delivered, \
-                 #name = :name, memberCount = :members, ownerCount = :owners",
+                "SET lastSeq = :last, lastMessageNo = :messages, lastMessageSeq = :message, lastActivityAt = :activity, \
+                 deliveredSeq = :delivered, #name = :name, memberCount = :members, ownerCount = :owners",
             )
             .condition_expression("lastSeq = :expected")
             .set_expression_attribute_names(names(&[("#name", "name")]))
             .expression_attribute_values(":last", number(head.last_seq))
             .expression_attribute_values(":messages", number(head.last_message_no))
+            .expression_attribute_values(":message", number(head.last_message_seq))
             .expression_attribute_values(":activity", number(head.last_activity.unix_ms()))
             .expression_attribute_values(":delivered", number(head.delivered_seq))
             .expression_attribute_values(":name", text(&head.name))

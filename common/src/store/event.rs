@@ -9,10 +9,14 @@ use super::attributes::{Item, number, text};
 use super::keys::{self, Key};
 use super::room::users;
 use super::{Store, StoreError, classify};
-use crate::id::{MessageId, RoomId, Seq, UserId};
-use crate::limits::{HISTORY_MAX_MESSAGES, UNREAD_MAX};
+use crate::id::{MessageId, RoomId, Seq};
 use crate::room::event::{EventBody, Message, RoomEvent};
 use crate::time::Time;
+
+/// The first page of a query for fewer events has so many: some may not be wanted.
+const PAGE_MIN_EVENTS: usize = 10;
+/// No page grows above so many events (256 KB of ordinary ones).
+const PAGE_MAX_EVENTS: usize = 640;
 
 /// Which way a query goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +92,7 @@ impl Store {
     }
 
     /// Events of a range of seqs that are wanted, page after page until there are enough: no page ends early because
-    /// its events were not wanted.
+    /// its events were not wanted. Each page may be twice the one before, so that a long run of others is few calls.
     async fn events(
         &self,
         room: &RoomId,
@@ -101,11 +105,13 @@ impl Store {
         let last = to.map_or_else(keys::event_sort_end, keys::event_sort);
         let first = keys::event_sort(from);
         let mut start = None;
+        let mut page_events = PAGE_MIN_EVENTS;
         // An empty range is an invalid call to DynamoDB.
         if last < first {
             return Ok(events);
         }
         loop {
+            page_events = page_events.max(limit - events.len());
             let query = self
                 .client
                 .query()
@@ -116,7 +122,7 @@ impl Store {
                 .expression_attribute_values(":last", text(&last))
                 .scan_index_forward(direction == Direction::Forwards)
                 .consistent_read(true)
-                .limit(i32::try_from(limit - events.len()).unwrap_or(i32::MAX).max(10))
+                .limit(i32::try_from(page_events).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             let output = query.send().await.map_err(classify)?;
@@ -132,23 +138,7 @@ impl Store {
                 events.truncate(limit);
                 return Ok(events);
             }
-        }
-    }
-
-    /// How many messages of others stand behind a seq; [`UNREAD_MAX`] means that or more.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub async fn unread(&self, room: &RoomId, user: &UserId, read: Seq) -> Result<u64, StoreError> {
-        let mut count = 0;
-        let mut after = read;
-        loop {
-            let page = self.messages_after(room, after, HISTORY_MAX_MESSAGES).await?;
-            count += page.iter().filter(|event| event.sender != *user).count() as u64;
-            match page.last() {
-                Some(last) if count < UNREAD_MAX && page.len() == HISTORY_MAX_MESSAGES => after = last.seq,
-                _ => return Ok(count.min(UNREAD_MAX)),
-            }
+            page_events = (2 * page_events).min(PAGE_MAX_EVENTS);
         }
     }
 }

@@ -10,6 +10,7 @@ mod commit;
 mod connection;
 mod event;
 mod keys;
+mod reading;
 mod room;
 mod session;
 mod subscription;
@@ -17,6 +18,7 @@ mod sweep;
 
 pub use command::CommandState;
 pub use connection::{Connection, ConnectionState};
+pub use reading::RoomPreview;
 pub use room::{Created, NewRoom, RoomListEntry};
 pub use session::{LiveConnection, OpenError};
 pub use subscription::{RoomSubscription, SubscribeError};

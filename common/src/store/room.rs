@@ -217,6 +217,7 @@ fn head_item(head: &Head) -> Item {
         .with("epoch", text(&head.epoch))
         .with("lastSeq", number(head.last_seq))
         .with("lastMessageNo", number(head.last_message_no))
+        .with("lastMessageSeq", number(head.last_message_seq))
         .with("memberCount", number(head.member_count))
         .with("ownerCount", number(head.owner_count))
         .with("createdAt", number(head.created_at.unix_ms()))
@@ -244,6 +245,7 @@ pub(super) fn head_from_item(room: &RoomId, item: &Item) -> Result<Head, StoreEr
         epoch: item.parsed("epoch")?,
         last_seq: item.seq("lastSeq")?,
         last_message_no: item.number("lastMessageNo")?,
+        last_message_seq: item.seq("lastMessageSeq")?,
         member_count: item.number("memberCount")?,
         owner_count: item.number("ownerCount")?,
         created_at: item.time("createdAt")?,

@@ -27,6 +27,11 @@
 //! | disconnect once more | 0 | 1 |
 //! | a refusal; the same once more | 4; 0 | 3 |
 //! | an invitation of one, a kick, an edit, a deletion, a role, a new name, leaving with a successor, alone in its batch: the commit | 9, 9, 8, 8, 8, 6, 11 | 4, a new name 3 |
+//! | markers of one member of a room in a batch, however many | 1 | 1 for the head |
+//! | their receipts: the reader's sessions and, in a small room, its subscriptions | 0 | 1 + u |
+//! | `GET /rooms`, per room of the user | 0 | 1 |
+//! | and per room of the page: last message and membership | 0 | 2, or 1 where nothing was said |
+//! | and where something is unread: the events behind the marker, 100 at first | 0 | ⌈bytes / 4 KB⌉ |
 
 use common::auth::Principal;
 use common::id::{ConnectionId, RoomId};
@@ -35,7 +40,8 @@ use common::room::Role;
 use common::room::commit::Outcome;
 use common::store::{Connection, ConnectionState};
 
-use crate::tables::{HOUR_MS, NOW, Tables, Units, live, record, send};
+use crate::reading::marker;
+use crate::tables::{HOUR_MS, NOW, Tables, Units, live, record, send, seq};
 
 fn units(write: u32, read: u32) -> Units {
     Units { read: read.into(), write: write.into() }
@@ -180,4 +186,60 @@ async fn a_refusal_is_written_once() {
     assert_eq!(tables.units(), units(4, 3), "itself, and the check that the room stands still");
     tables.commit(&room, vec![stranger]).await;
     assert_eq!(tables.units(), units(0, 3));
+}
+
+#[tokio::test]
+async fn a_marker_is_one_write() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    tables.commit(&room, messages(&room, 1, 10, 10)).await;
+    tables.units();
+    let head = tables.store.head(&room).await.unwrap().unwrap();
+    let marker = marker(&room, 1, "user-001", 99);
+    tables.store.move_marker(&marker, marker.seq.min(head.last_seq)).await.unwrap();
+    assert_eq!(tables.units(), units(1, 1));
+    tables.store.live_connections(&[marker.user_id.clone()], NOW).await.unwrap();
+    assert_eq!(tables.units(), units(0, 1));
+}
+
+#[tokio::test]
+async fn a_room_list_costs_little_per_room() {
+    let tables = Tables::new().await;
+    let alice = "alice".parse().unwrap();
+    let mut rooms = Vec::new();
+    for index in 0..10 {
+        let room = tables.room(&format!("room-{index}"), &["alice", "bob"]).await;
+        if index > 0 {
+            tables.commit(&room, vec![send(&room, 1, "bob", "m", "hello")]).await;
+        }
+        rooms.push(room);
+    }
+    tables.units();
+    let heads = tables.store.heads(&rooms).await.unwrap();
+    assert_eq!(tables.units(), units(0, 10), "every room's head");
+    tables.store.room_previews(&alice, &heads).await.unwrap();
+    assert_eq!(tables.units(), units(0, 9 + 10 + 9), "last messages, memberships, and a little unread in nine");
+    for (number, room) in (1..).zip(&rooms) {
+        tables.store.move_marker(&marker(room, number, "alice", 2), seq(2)).await.unwrap();
+    }
+    tables.units();
+    tables.store.room_previews(&alice, &heads).await.unwrap();
+    assert_eq!(tables.units(), units(0, 9 + 10), "nothing is counted where all is read");
+}
+
+/// A message of 400 bytes weighs half a kilobyte and a little.
+#[tokio::test]
+async fn unread_reads_what_stands_behind_the_marker() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    for round in 0..4 {
+        tables.commit(&room, messages(&room, 1 + round * 100, 100, 50)).await;
+    }
+    tables.units();
+    let mut read = Vec::new();
+    for behind in [0, 1, 5, 50, 99, 400] {
+        tables.store.unread(&room, &"user-059".parse().unwrap(), seq(401 - behind), seq(401)).await.unwrap();
+        read.push(tables.units().read);
+    }
+    assert_eq!(read, [0.0, 1.0, 1.0, 9.0, 17.0, 17.0], "never more than the first hundred when they are all unread");
 }

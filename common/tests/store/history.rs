@@ -1,11 +1,13 @@
 //! Pages of a room's log.
 
+use common::code::ErrorCode;
 use common::command::{HistoryPage, HistoryStart};
 use common::cursor::Cursors;
 use common::history;
 use common::id::{RoomId, Seq, UserId};
-use common::room::event::RoomEvent;
+use common::room::event::{EventBody, RoomEvent};
 
+use crate::log::{Log, Said};
 use crate::tables::{Tables, send, seq};
 
 const MESSAGES: u64 = 2_600;
@@ -78,4 +80,104 @@ async fn cursors_walk_a_long_log_to_its_end_both_ways() {
     assert_eq!((last.len(), more), (88, true), "an answer ends at its limit in bytes");
     let page = HistoryPage { start: HistoryStart::Newest, limit: 10 };
     assert!(history::messages(&tables.store, &cursors, &room, &"mallory".parse().unwrap(), page).await.is_err());
+}
+
+/// A message of a page, as [`Log`] says it.
+fn said(event: &RoomEvent) -> (u64, Said) {
+    let message = event.message().unwrap();
+    let said = Said {
+        sender: event.sender.to_string(),
+        content: message.content.clone(),
+        is_edited: message.edited_at.is_some(),
+    };
+    (event.seq.get(), said)
+}
+
+/// A filter that emptied a page ended the reading elsewhere: aws-samples/generative-ai-use-cases #1678,
+/// nayaverdier/dyntastic #7 (case 26).
+#[tokio::test]
+async fn every_message_comes_once_in_order_whatever_else_stands_in_the_log() {
+    let tables = Tables::new().await;
+    let bob: UserId = "bob".parse().unwrap();
+    let cursors = Cursors::new(&[7; 32]);
+    let mut log = Log::of_two(&tables, 11).await;
+    log.live_on(&tables, 200).await;
+    log.rename_often(&tables, 700).await;
+    log.live_on(&tables, 80).await;
+    log.rename_often(&tables, 60).await;
+    let oldest_first: Vec<(u64, Said)> = log.messages.iter().map(|(seq, said)| (*seq, said.clone())).collect();
+    let newest_first: Vec<(u64, Said)> = oldest_first.iter().rev().cloned().collect();
+    assert!(oldest_first.iter().any(|(_, said)| said.content.is_none()), "some are deleted");
+    assert!(oldest_first.iter().any(|(_, said)| said.is_edited), "some are edited");
+    for limit in [1, 2, 7, 100] {
+        for (start, expected) in [
+            (HistoryStart::Newest, &newest_first),
+            (HistoryStart::Before(seq(log.last_seq + 1)), &newest_first),
+            (HistoryStart::After(Seq::ZERO), &oldest_first),
+        ] {
+            let (mut read, mut next, mut pages) = (Vec::new(), Some(start), 0);
+            while let Some(start) = next.take() {
+                let page = HistoryPage { start, limit };
+                let (messages, cursor) =
+                    history::messages(&tables.store, &cursors, &log.room, &bob, page).await.unwrap();
+                assert!(messages.len() == limit || cursor.is_none(), "only the last page is short");
+                read.extend(messages.iter().map(said));
+                next = cursor.map(HistoryStart::Cursor);
+                pages += 1;
+            }
+            assert_eq!((&read, pages), (expected, expected.len().div_ceil(limit)), "by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_event_comes_once_in_order() {
+    let tables = Tables::new().await;
+    let mut log = Log::of_two(&tables, 12).await;
+    log.live_on(&tables, 240).await;
+    let all: Vec<u64> = (1..=log.last_seq).collect();
+    for limit in [1, 2, 7, 100, 300] {
+        let (mut read, mut after) = (Vec::new(), Seq::ZERO);
+        loop {
+            let (events, more) = history::events_after(&tables.store, &log.room, after, limit).await.unwrap();
+            assert_eq!(events.len(), limit.min(all.len() - read.len()));
+            after = events.last().unwrap().seq;
+            for event in &events {
+                // An edit says what its message says now.
+                let Some(target) = event.edited_seq() else { continue };
+                let EventBody::MessageEdited { content, .. } = &event.body else { continue };
+                assert_eq!(*content, log.messages[&target.get()].content);
+            }
+            read.extend(numbers(&events));
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(read, all, "by {limit}");
+    }
+}
+
+/// A cursor is of one list and one user.
+#[tokio::test]
+async fn a_cursor_of_another_is_refused() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice", "bob"]).await;
+    let other = tables.room("other", &["alice", "bob"]).await;
+    for room in [&room, &other] {
+        tables
+            .commit(room, (0..3).map(|number| send(room, number, "alice", &format!("m-{number}"), "x")).collect())
+            .await;
+    }
+    let cursors = Cursors::new(&[7; 32]);
+    let page = async |room: &RoomId, user: &str, start| {
+        let page = HistoryPage { start, limit: 1 };
+        history::messages(&tables.store, &cursors, room, &user.parse().unwrap(), page).await
+    };
+    let (_, cursor) = page(&room, "alice", HistoryStart::Newest).await.unwrap();
+    let cursor = HistoryStart::Cursor(cursor.unwrap());
+    assert_eq!(numbers(&page(&room, "alice", cursor.clone()).await.unwrap().0), [3]);
+    for (room, user) in [(&room, "bob"), (&other, "alice")] {
+        let refusal = page(room, user, cursor.clone()).await.unwrap_err().answer();
+        assert_eq!(refusal.code, ErrorCode::BadCursor);
+    }
 }

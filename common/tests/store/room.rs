@@ -8,7 +8,7 @@ use common::room::Role;
 use common::store::Created;
 use futures_util::future::join_all;
 
-use crate::tables::{NOW, Tables, new_room, raw_key, send, seq};
+use crate::tables::{NOW, Tables, new_room, raw_key, seq};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_who_race_get_one_room() {
@@ -98,28 +98,4 @@ async fn six_thousand_members_come_page_by_page() {
     assert_eq!(read, names);
     // Over two megabytes in one call: DynamoDB ends its pages at one.
     assert_eq!(tables.store.members(&room, None, 6_000).await.unwrap().len(), 6_000);
-}
-
-#[tokio::test]
-async fn unread_counts_what_others_said() {
-    let tables = Tables::new().await;
-    let room = tables.room("room", &["alice", "bob"]).await;
-    let alice: UserId = "alice".parse().unwrap();
-    let say = |from: u128, to: u128, sender: &'static str| {
-        let room = room.clone();
-        (from..to).map(move |number| send(&room, number, sender, &format!("m-{number}"), "hello")).collect()
-    };
-    let unread = |read| tables.store.unread(&room, &alice, seq(read));
-    assert_eq!(unread(1).await.unwrap(), 0);
-    tables.commit(&room, say(0, 99, "bob")).await;
-    assert_eq!(unread(1).await.unwrap(), 99);
-    assert_eq!(unread(51).await.unwrap(), 49);
-    tables.commit(&room, say(100, 250, "alice")).await;
-    assert_eq!(unread(1).await.unwrap(), 99, "one's own are not counted");
-    assert_eq!(unread(100).await.unwrap(), 0);
-    tables.commit(&room, say(300, 301, "bob")).await;
-    assert_eq!(unread(1).await.unwrap(), 100);
-    tables.commit(&room, say(400, 450, "bob")).await;
-    assert_eq!(unread(1).await.unwrap(), 100, "100 means that or more");
-    assert_eq!(unread(251).await.unwrap(), 50);
 }

@@ -229,6 +229,7 @@ pub(crate) fn new_room(id: &str, users: &[&str], command: u128) -> NewRoom {
             epoch: format!("epoch-{command}").parse().unwrap(),
             last_seq: first,
             last_message_no: 0,
+            last_message_seq: Seq::ZERO,
             member_count: users.len() as u64,
             owner_count: 1,
             created_at: NOW,

@@ -111,6 +111,7 @@ fn new_room(call: &Call, wanted: Wanted, hash: String) -> Result<NewRoom, Failur
         epoch,
         last_seq: first,
         last_message_no: 0,
+        last_message_seq: Seq::ZERO,
         member_count: members.len() as u64,
         owner_count: members.iter().filter(|(_, role)| *role == Role::Owner).count() as u64,
         created_at: call.now,

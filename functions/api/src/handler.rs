@@ -28,7 +28,7 @@ pub(crate) struct Api {
 impl Api {
     /// Answers one call.
     pub(crate) async fn handle(&self, request: Request, now: Time) -> Response<Body> {
-        let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
+        let origin = cors::origin(&request);
         let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
         let response = if request.method() == Method::OPTIONS {
             cors::preflight()

@@ -11,6 +11,7 @@ mod handler;
 mod member;
 mod message;
 mod room;
+mod room_list;
 mod route;
 
 use std::sync::Arc;

@@ -1,15 +1,13 @@
-//! `GET /rooms` and `GET /rooms/{roomId}`.
+//! `GET /rooms/{roomId}`, and the form that a room has in every answer.
 
 use common::code::ErrorCode;
 use common::failure::Failure;
 use common::id::{RoomId, UserId};
 use common::ingress::missing_membership;
-use common::limits::{HISTORY_DEFAULT_MESSAGES, LIST_MAX_ENTRIES};
-use common::room::event::RoomEvent;
 use common::room::{Head, Member};
 use common::store::RoomListEntry;
 use common::time::Time;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -60,35 +58,6 @@ impl<'a> RoomView<'a> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ListedRoom<'a> {
-    #[serde(flatten)]
-    room: RoomView<'a>,
-    unread: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_message: Option<RoomEvent>,
-}
-
-#[derive(Serialize)]
-struct RoomList<'a> {
-    rooms: Vec<ListedRoom<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
-
-/// Where a page ended: rooms are listed newest activity first, by id where two are equal.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Place(std::cmp::Reverse<i64>, RoomId);
-
-impl Place {
-    fn of(entry: &RoomListEntry) -> Self {
-        Self(std::cmp::Reverse(entry.head.last_activity.unix_ms()), entry.head.room.clone())
-    }
-}
-
-const LIST: &str = "rooms";
-
 impl Api {
     pub(crate) async fn room(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
         let entries = self.store.room_list_entries(&call.user, std::slice::from_ref(room)).await?;
@@ -96,27 +65,6 @@ impl Api {
             Some(RoomListEntry { head, member }) => Ok(Answer::ok(&RoomView::new(head, member))),
             None => Err(missing_membership(&self.store, room).await?.into()),
         }
-    }
-
-    pub(crate) async fn list_rooms(&self, call: &Call) -> Result<Answer, Failure> {
-        let limit = call.limit(HISTORY_DEFAULT_MESSAGES, LIST_MAX_ENTRIES)?;
-        let after: Option<Place> =
-            call.parameter("cursor")?.map(|cursor| self.cursors.open(LIST, &call.user, cursor)).transpose()?;
-        let rooms = self.store.rooms_of(&call.user).await?;
-        let mut entries = self.store.room_list_entries(&call.user, &rooms).await?;
-        entries.retain(|entry| after.as_ref().is_none_or(|after| Place::of(entry) > *after));
-        entries.sort_by_cached_key(Place::of);
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let mut listed = Vec::with_capacity(entries.len());
-        for RoomListEntry { head, member } in &entries {
-            let last_message = self.store.messages_before(&head.room, None, 1).await?.pop();
-            let unread = self.store.unread(&head.room, &call.user, member.read_seq).await?;
-            listed.push(ListedRoom { room: RoomView::new(head, member), unread, last_message });
-        }
-        let end = entries.last().filter(|_| more);
-        let cursor = end.map(|entry| self.cursors.seal(LIST, &call.user, &Place::of(entry)));
-        Ok(Answer::ok(&RoomList { rooms: listed, cursor }))
     }
 }
 

@@ -23,6 +23,7 @@ fn group() -> RoomState {
         epoch: "e".parse().unwrap(),
         last_seq: Seq::new(3).unwrap(),
         last_message_no: 2,
+        last_message_seq: Seq::new(3).unwrap(),
         member_count: 4,
         owner_count: 1,
         created_at: NOW,

@@ -78,6 +78,7 @@ impl World {
             epoch: epoch(),
             last_seq: seq,
             last_message_no: 0,
+            last_message_seq: Seq::ZERO,
             member_count: FOUNDERS.len() as u64,
             owner_count: 1,
             created_at: record.received_at,
