@@ -28,6 +28,9 @@ pub const MEMBERS_PER_ROOM_MAX: u64 = 10_000;
 pub const INVITE_MAX_USERS: usize = 100;
 /// Above so many members, a room has neither receipts, typing nor presence (ours: each would be a frame per member).
 pub const SIGNALS_MAX_MEMBERS: u64 = 100;
+/// Most connections that are told of one user's coming or going, those of the most active rooms first (ours: signals
+/// must not take the time of an invocation from events).
+pub const PRESENCE_CONNECTIONS_MAX: usize = 1_000;
 /// How long others may show that somebody is typing, in milliseconds (ours).
 pub const TYPING_EXPIRES_MS: u64 = 5_000;
 /// Most rooms of one user (ours: a room list is sorted in memory).

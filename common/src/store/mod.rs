@@ -10,6 +10,7 @@ mod commit;
 mod connection;
 mod event;
 mod keys;
+mod presence;
 mod reading;
 mod room;
 mod session;
@@ -18,6 +19,7 @@ mod sweep;
 
 pub use command::CommandState;
 pub use connection::{Connection, ConnectionState};
+pub use presence::Presence;
 pub use reading::RoomPreview;
 pub use room::{Created, NewRoom, RoomListEntry};
 pub use session::{LiveConnection, OpenError};

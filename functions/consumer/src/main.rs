@@ -8,6 +8,7 @@ mod handler;
 mod post;
 mod presence;
 mod read;
+mod typing;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

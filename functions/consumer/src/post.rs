@@ -26,7 +26,10 @@ const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
 /// How long a connection may take that was too slow before: it must not hold up its room batch after batch.
 const LAGGED_BUDGET: Duration = Duration::from_millis(300);
 
-/// What one connection gets of one room.
+/// How long a connection may take for signals, in one attempt: who misses one misses nothing that lasts.
+const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
+
+/// What one connection gets of one room, or of one user's signals.
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
     /// In order.
@@ -70,6 +73,18 @@ impl<'a> PostOffice<'a> {
     /// # Errors
     /// The management API refuses us altogether, or a slow connection could not be noted: the batch must come again.
     pub(crate) async fn post_all(&self, room: &RoomId, parcels: Parcels, now: Time) -> Result<(), Failure> {
+        self.post_side_by_side(Some(room), parcels, now).await
+    }
+
+    /// Posts signals, which nobody fetches later: each is tried once, and a connection that is slow goes without.
+    ///
+    /// # Errors
+    /// The management API refuses us altogether: the batch must come again.
+    pub(crate) async fn post_signals(&self, parcels: Parcels, now: Time) -> Result<(), Failure> {
+        self.post_side_by_side(None, parcels, now).await
+    }
+
+    async fn post_side_by_side(&self, room: Option<&RoomId>, parcels: Parcels, now: Time) -> Result<(), Failure> {
         futures_util::stream::iter(parcels)
             .map(|(connection, parcel)| self.post_parcel(room, connection, parcel, now))
             .buffer_unordered(POSTS_AT_ONCE)
@@ -79,21 +94,31 @@ impl<'a> PostOffice<'a> {
 
     async fn post_parcel(
         &self,
-        room: &RoomId,
+        room: Option<&RoomId>,
         connection: ConnectionId,
         parcel: Parcel,
         now: Time,
     ) -> Result<(), Failure> {
         let lane = self.lane(&connection);
         let _turn = lane.lock().await;
-        let frames = self.post_frames(&connection, &parcel.frames);
-        let budget = if parcel.resync.is_some() { LAGGED_BUDGET } else { CONNECTION_BUDGET };
+        let (attempts_max, budget) = match (room, parcel.resync) {
+            (None, _) => (1, SIGNAL_BUDGET),
+            (Some(_), Some(_)) => (ATTEMPTS_MAX, LAGGED_BUDGET),
+            (Some(_), None) => (ATTEMPTS_MAX, CONNECTION_BUDGET),
+        };
+        let frames = self.post_frames(&connection, &parcel.frames, attempts_max);
         let outcome = tokio::time::timeout(budget, frames).await.unwrap_or(Err(PostError::Slow));
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
             Err(PostError::Gone) if parcel.is_established => self.remove(&connection, now).await,
             Err(PostError::Gone) => Ok(()),
-            Err(PostError::Slow) => self.note_lag(room, &connection, &parcel, now).await,
+            Err(PostError::Slow) => match room {
+                Some(room) => self.note_lag(room, &connection, &parcel, now).await,
+                None => {
+                    tracing::debug!(connection_id = %connection, "a slow connection goes without a signal");
+                    Ok(())
+                }
+            },
             Err(error @ PostError::Refused) => {
                 tracing::error!(%error, "frames cannot be posted");
                 Err(StoreError::Unavailable("the management API".to_owned()).into())
@@ -106,12 +131,17 @@ impl<'a> PostOffice<'a> {
         Arc::clone(lanes.entry(connection.clone()).or_default())
     }
 
-    async fn post_frames(&self, connection: &ConnectionId, frames: &[Arc<str>]) -> Result<(), PostError> {
+    async fn post_frames(
+        &self,
+        connection: &ConnectionId,
+        frames: &[Arc<str>],
+        attempts_max: u32,
+    ) -> Result<(), PostError> {
         for frame in frames {
             let mut attempt = 1;
             loop {
                 match self.consumer.outbound.post(connection, frame.as_bytes()).await {
-                    Err(PostError::Slow) if attempt < ATTEMPTS_MAX => {
+                    Err(PostError::Slow) if attempt < attempts_max => {
                         tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
                         attempt += 1;
                     }
@@ -123,9 +153,9 @@ impl<'a> PostOffice<'a> {
         Ok(())
     }
 
-    async fn settle(&self, room: &RoomId, parcel: &Parcel) -> Result<(), Failure> {
+    async fn settle(&self, room: Option<&RoomId>, parcel: &Parcel) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::PostedEvents, parcel.events);
-        if let (Some(subscription), Some(seq)) = (&parcel.subscription, parcel.resync) {
+        if let (Some(room), Some(subscription), Some(seq)) = (room, &parcel.subscription, parcel.resync) {
             self.consumer.store.clear_lagged(room, subscription, seq).await?;
         }
         Ok(())
