@@ -23,6 +23,7 @@ mod opening;
 mod order;
 mod outage;
 mod paging;
+mod presence;
 mod reading;
 mod resume;
 mod rooms;

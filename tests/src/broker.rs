@@ -14,6 +14,8 @@ use crate::deadline::PATIENCE;
 
 /// The topic of commands that change a room.
 pub const MESSAGES: &str = "chat-messages";
+/// The topic of what users' sessions do, and of typing.
+pub const PRESENCE: &str = "chat-presence";
 /// The topic of records that no consumer could take.
 pub const DEAD_LETTERS: &str = "chat-messages-dlt";
 
@@ -53,6 +55,15 @@ pub struct StoredRecord {
     pub value: Option<Vec<u8>>,
     /// The headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// A signal of a user as it stands on its topic: `session.opened` and the like, or `typing` with its `roomId`.
+#[must_use]
+pub fn signal(user: &str, at: &str, body: Value) -> StoredRecord {
+    let mut record = json!({"v": 1, "userId": user, "at": at});
+    let fields = record.as_object_mut().expect("an object");
+    fields.extend(body.as_object().expect("a body").clone());
+    StoredRecord::new(Some(user.as_bytes()), Some(record.to_string().as_bytes()))
 }
 
 impl StoredRecord {

@@ -222,6 +222,13 @@ impl Client {
         subscribed
     }
 
+    /// Subscribes to a room from its end on, with signals.
+    pub async fn subscribe_with(&mut self, room: &str, signals: &[&str]) {
+        let frame = json!({"action": "subscribe", "roomId": room, "signals": signals});
+        let subscribed = self.request(frame).await;
+        assert_eq!(subscribed["type"], "subscribed", "{subscribed}");
+    }
+
     /// Sends a message and waits for its ack; the ack.
     pub async fn send(&mut self, room: &str, client_message_id: &str, content: &str) -> Value {
         let ack = self.request(send(room, client_message_id, content)).await;

@@ -310,6 +310,12 @@ impl Runtime {
         }
     }
 
+    /// What a function has counted under a name since the start.
+    pub async fn counted(&self, function: &str, name: &str) -> f64 {
+        let counts = self.http().get("/dev/metrics").await.good(200);
+        counts[function][name].as_f64().unwrap_or_default()
+    }
+
     /// How many lines of the log hold a text.
     #[must_use]
     pub fn log_lines_with(&self, text: &str) -> usize {

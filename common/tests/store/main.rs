@@ -8,6 +8,7 @@ mod connection;
 mod cost;
 mod history;
 mod log;
+mod presence;
 mod race;
 mod reading;
 mod room;

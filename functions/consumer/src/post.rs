@@ -25,7 +25,6 @@ const ATTEMPTS_MAX: u32 = 3;
 const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
 /// How long a connection may take that was too slow before: it must not hold up its room batch after batch.
 const LAGGED_BUDGET: Duration = Duration::from_millis(300);
-
 /// How long a connection may take for signals, in one attempt: who misses one misses nothing that lasts.
 const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
 
