@@ -9,7 +9,12 @@
 //! **What wins.** Others are told first; then that is noted, on condition that the sessions are as they were read. When
 //! they are not, they are looked at again, against what was just told: a session that came meanwhile is told at once, one
 //! that went is left to its own check, which the noting makes due. Of two consumers that tell at once, the one whose note
-//! fails has the last word, and it says what is. A crash between telling and noting tells twice.
+//! fails has the last word, and it says what is. A crash between telling and noting tells twice; or, when the sessions
+//! have changed back before the records come again, leaves others with what they heard until the next change.
+//!
+//! Told are subscriptions to the user's rooms as the index lists them, which may be a second late. In numbers: a look is
+//! 1 read unit; an announcement 1 write unit, 2 read units and the subscriptions of each room, the index, and one post for
+//! each connection, however many rooms it shares.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
