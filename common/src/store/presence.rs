@@ -3,13 +3,16 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
-use super::attributes::number;
-use super::keys::Key;
+use super::attributes::{number, text};
+use super::keys::{self, Key};
 use super::session::Sessions;
 use super::{Store, StoreError, classify};
 use crate::auth::expired;
 use crate::id::UserId;
 use crate::time::Time;
+
+/// What a note writes.
+const NOTED: &str = "announced = :online, announcedAt = :now, version = :next";
 
 /// Whether a user is there, as one consistent reading of their sessions found it.
 #[derive(Debug, Clone)]
@@ -41,23 +44,32 @@ impl Store {
         Ok(Presence { sessions: self.sessions(user, now).await?, now })
     }
 
-    /// Notes what others were told, on condition that the sessions are as they were read. False when they are not: a
-    /// session came or went meanwhile, or somebody else told others.
+    /// Notes what others were told, on condition that the sessions are as they were read; and when the sweeper looks at
+    /// them next, which is soon when that is not what is. False when they are not as they were read: a session came or
+    /// went meanwhile, or somebody else told others.
     ///
     /// # Errors
     /// The table cannot be written.
     pub async fn note_announced(&self, user: &UserId, read: &Presence, online: bool) -> Result<bool, StoreError> {
+        let told = Sessions { announced: online, ..read.sessions.clone() };
+        let key = Key::sessions(user);
         let update = self
             .client
             .update_item()
             .table_name(&self.connections)
-            .set_key(Some(Key::sessions(user).into_item()))
-            .update_expression("SET announced = :online, version = :next")
             .condition_expression("version = :version")
             .expression_attribute_values(":online", AttributeValue::Bool(online))
-            .expression_attribute_values(":next", number(read.sessions.version + 1))
-            .expression_attribute_values(":version", number(read.sessions.version))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            .expression_attribute_values(":now", number(read.now.unix_ms()))
+            .expression_attribute_values(":next", number(told.version + 1))
+            .expression_attribute_values(":version", number(told.version));
+        let update = match told.due_at(self.session_config.grace_ms, read.now) {
+            Some(due) => update
+                .update_expression(format!("SET {NOTED}, GSI2PK = :shard, GSI2SK = :due"))
+                .expression_attribute_values(":shard", text(keys::sweep_partition(&key)))
+                .expression_attribute_values(":due", text(keys::sweep_sort(due))),
+            None => update.update_expression(format!("SET {NOTED} REMOVE GSI2PK, GSI2SK")),
+        };
+        let update = update.set_key(Some(key.into_item())).return_consumed_capacity(ReturnConsumedCapacity::Total);
         match update.send().await.map_err(classify) {
             Ok(output) => {
                 self.count_write(output.consumed_capacity());

@@ -92,6 +92,34 @@ async fn notes_and_sessions_that_race_are_all_kept() {
     assert!(tables.store.live_connections(&[user], NOW).await.unwrap().len() >= 5);
 }
 
+/// When the sweeper looks at the user's sessions, as milliseconds.
+async fn due(tables: &Tables) -> Option<i64> {
+    let items = tables.items("connections").await;
+    let sessions = items.iter().find(|item| item["SK"].as_s().unwrap() == "SESSIONS").unwrap();
+    Some(sessions.get("GSI2SK")?.as_s().unwrap().parse().unwrap())
+}
+
+/// Somebody who was told to be there and has gone since is checked a minute later.
+#[tokio::test]
+async fn a_note_makes_a_check_due_when_it_is_not_what_is() {
+    let tables = Tables::new().await;
+    let user: UserId = "alice".parse().unwrap();
+    let (connection, _) = tables.connect("c1=", "alice").await;
+    let note = async |online| {
+        let read = presence_at(&tables, &user, NOW).await;
+        assert!(tables.store.note_announced(&user, &read, online).await.unwrap());
+        due(&tables).await
+    };
+    let (check, cut) = (Some(NOW.unix_ms() + 60_000), Some(NOW.unix_ms() + 2 * HOUR_MS));
+    assert_eq!(due(&tables).await, check, "others were not told yet");
+    assert_eq!(note(true).await, cut);
+    assert_eq!(note(false).await, check);
+    tables.store.remove_connection(&connection, NOW).await.unwrap();
+    assert_eq!(due(&tables).await, None);
+    assert_eq!(note(true).await, check);
+    assert_eq!(note(false).await, None);
+}
+
 #[tokio::test]
 async fn who_was_cut_or_has_expired_is_not_there() {
     let tables = Tables::new().await;
