@@ -206,7 +206,7 @@ impl Store {
                 return Ok(ended);
             }
             let mut keys = Vec::new();
-            let (mut user, mut has_connection): (Option<UserId>, bool) = (None, false);
+            let (mut user, mut as_read): (Option<UserId>, Option<&Item>) = (None, None);
             for row in &rows {
                 let sort = row.sort_key()?;
                 if sort.starts_with(keys::SUBSCRIPTION) {
@@ -214,7 +214,7 @@ impl Store {
                     keys.push(Key::room_subscription(&room, id, subscription));
                     keys.push(Key::connection_subscription(id, &room, subscription));
                 } else {
-                    has_connection = true;
+                    as_read = Some(row);
                 }
                 if row.optional_text("user").is_some() {
                     user = Some(row.parsed("user")?);
@@ -227,21 +227,23 @@ impl Store {
             }
             self.batch_delete(&self.connections, keys).await?;
             // Last, so that a failure before it leaves what the next attempt starts from.
-            if has_connection {
-                self.delete_connection(id, user.as_ref()).await?;
+            if let Some(row) = as_read {
+                self.delete_connection(id, row).await?;
             }
         }
         Err(StoreError::Unavailable("the connection keeps changing".to_owned()))
     }
 
-    /// Deletes a connection's own row, unless it has become somebody's since it was read.
-    async fn delete_connection(&self, id: &ConnectionId, user: Option<&UserId>) -> Result<(), StoreError> {
+    /// Deletes a connection's own row, unless it has got its user, or its next token, since it was read: that has written
+    /// the session again.
+    async fn delete_connection(&self, id: &ConnectionId, as_read: &Item) -> Result<(), StoreError> {
         let delete = self.client.delete_item().table_name(&self.connections);
         let delete = delete.set_key(Some(Key::connection(id).into_item()));
-        let delete = delete.set_expression_attribute_names(names(&[("#user", "user")]));
-        let delete = match user {
-            None => delete.condition_expression("attribute_not_exists(#user)"),
-            Some(user) => delete.condition_expression("#user = :user").expression_attribute_values(":user", text(user)),
+        let delete = match as_read.optional_number::<i64>("tokenExpiresAt")? {
+            None => delete.condition_expression("attribute_not_exists(tokenExpiresAt)"),
+            Some(expires_at) => delete
+                .condition_expression("tokenExpiresAt = :expires")
+                .expression_attribute_values(":expires", number(expires_at)),
         };
         match delete.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.map_err(classify) {
             Ok(output) => {

@@ -42,6 +42,26 @@ async fn a_connection_that_authenticates_while_it_goes_leaves_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_gets_a_fresh_token_while_it_goes_leaves_no_session() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let fresh = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice() };
+    for round in 0..ROUNDS {
+        let id: ConnectionId = format!("c{round}=").parse().unwrap();
+        let connection = live(&id, &alice());
+        tables.store.put_connection(&connection, NOW).await.unwrap();
+        let (store, principal) = (Arc::clone(&tables.store), fresh.clone());
+        let refresh = tokio::spawn(async move { store.authenticate(&connection, &principal, NOW).await });
+        let (store, gone) = (Arc::clone(&tables.store), id.clone());
+        let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
+        drop(refresh.await.unwrap());
+        remove.await.unwrap().unwrap();
+        assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), None);
+        assert_eq!(leftovers(&tables, &id, &room).await, (0, 0, 0), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_subscribes_while_it_goes_leaves_no_subscription() {
     let tables = Tables::new().await;
     let room = tables.room("room", &["alice"]).await;
