@@ -2,106 +2,39 @@
 // connection in the middle, and every message once and in order in both windows.
 
 import assert from "node:assert/strict";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
 
 import { startRuntime, waitFor } from "./runtime.mjs";
+import { Browser, texts } from "./window.mjs";
 
-const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-
-let runtime, browser, context, screenshots;
-const faults = [];
-const strangers = [];
+let runtime, browser;
 
 before(async () => {
   runtime = await startRuntime();
-  browser = await chromium.launch({ executablePath: BROWSER, args: QUIET });
-  context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
-  context.on("page", (page) => {
-    page.on("pageerror", (error) => faults.push(String(error.stack ?? error)));
-    page.on("console", (message) => /Content Security Policy/.test(message.text()) && faults.push(message.text()));
-  });
-  context.on("request", (request) => new URL(request.url()).origin === runtime.url || request.url().startsWith("data:") || strangers.push(request.url()));
-  screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
+  browser = await Browser.start(runtime);
 });
 after(async () => {
-  await browser?.close();
+  await browser?.stop();
   if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
 });
 
-/** A window: what it shows, and a way to cut its line as a dead network would, or to swallow what it is sent. */
-class Window {
-  constructor(page) {
-    this.page = page;
-    this.cut = null;
-    this.swallow = () => false;
-    this.refuse = false;
-  }
-
-  static async open(page, path) {
-    const window = new Window(page);
-    await page.routeWebSocket(/\/local\?/, (client) => {
-      if (window.refuse) return client.close({ code: 1001 });
-      const server = client.connectToServer();
-      window.cut = () => Promise.all([client.close({ code: 1001 }), server.close()]);
-      server.onMessage((frame) => window.swallow(JSON.parse(frame)) || client.send(frame));
-    });
-    if (path) await page.goto(runtime.url + path);
-    await window.ready();
-    return window;
-  }
-
-  async ready() {
-    await this.page.waitForSelector("#state[data-state=open]");
-    await this.page.waitForSelector("#input:not([disabled])");
-  }
-
-  async say(text) {
-    await this.page.fill("#input", text);
-    await this.page.press("#input", "Enter");
-  }
-
-  /** Every message that has its place in the log: its seq, its sender's name and its text. */
-  messages() {
-    return this.page.$$eval("#messages li[data-state=committed]:not(.event)", (items) =>
-      items.map((item) => ({ seq: Number(item.dataset.seq), mine: item.classList.contains("mine"), text: item.querySelector(".text").textContent })),
-    );
-  }
-
-  async shows(text, times = 1) {
-    const shown = async () => (await this.messages()).filter((message) => message.text === text).length >= times;
-    await waitFor(shown, `${JSON.stringify(text)} to be shown`);
-  }
-}
-
-async function photograph(page, name) {
-  await page.bringToFront();
-  await page.screenshot({ path: join(screenshots, `${name}.png`), animations: "disabled" });
-}
-
-const texts = (messages) => messages.map((message) => message.text);
-
 test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 }, async (t) => {
   const expected = [];
-  const alice = await Window.open(await context.newPage(), "/");
+  const alice = await browser.open("/");
   assert.equal(await alice.page.textContent("#user"), "alice", "the first window is alice's");
 
   await t.test("a second window asks who comes", async () => {
-    const page = await context.newPage();
+    const page = await browser.context.newPage();
     await page.goto(`${runtime.url}/`);
     await page.waitForSelector("dialog[open]");
     assert.match(await page.textContent("#taken"), /alice is already here/);
-    await photograph(page, "who");
+    await browser.photograph(page, "who");
     await page.close();
   });
 
   const href = await alice.page.getAttribute("#other", "href");
   assert.match(href, /^\?user=bob/);
-  const bob = await Window.open(await context.newPage(), `/${href}`);
+  const bob = await browser.open(`/${href}`);
   assert.equal(await bob.page.textContent("#user"), "bob");
 
   const exchange = async (speaker, listener, text) => {
@@ -196,8 +129,8 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
     const shown = await alice.page.$eval("#frames", (frames) => frames.textContent);
     assert.ok(!shown.includes(token.split(".")[0] + "."), "a token is shown");
     assert.match(shown, /token=‹redacted›/);
-    assert.deepEqual(strangers, []);
-    assert.deepEqual(faults, []);
+    assert.deepEqual(browser.strangers, []);
+    assert.deepEqual(browser.faults, []);
   });
 
   await t.test("history over HTTP agrees", async () => {
@@ -209,20 +142,20 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
   });
 
   await t.test("it can be looked at", async () => {
-    await photograph(alice.page, "alice");
+    await browser.photograph(alice.page, "alice");
     await alice.page.click("#frames li:nth-child(2) summary");
-    await photograph(alice.page, "alice-frame");
+    await browser.photograph(alice.page, "alice-frame");
     await bob.page.emulateMedia({ colorScheme: "dark" });
-    await photograph(bob.page, "bob-dark");
+    await browser.photograph(bob.page, "bob-dark");
     await bob.page.setViewportSize({ width: 390, height: 780 });
-    await photograph(bob.page, "bob-phone");
-    t.diagnostic(`screenshots: ${screenshots}`);
+    await browser.photograph(bob.page, "bob-phone");
+    t.diagnostic(`screenshots: ${browser.screenshots}`);
   });
 });
 
 test("a room of one's own making, and a third person", { timeout: 5 * 60_000 }, async () => {
-  const alice = await Window.open(await context.newPage(), "/?user=alice");
-  const carol = await Window.open(await context.newPage(), "/?user=carol");
+  const alice = await browser.open("/?user=alice");
+  const carol = await browser.open("/?user=carol");
   await alice.page.click("nav summary");
   await alice.page.fill("#room-title", "마당 모임");
   await alice.page.fill("#room-people", "bob, carol");
@@ -233,7 +166,7 @@ test("a room of one's own making, and a third person", { timeout: 5 * 60_000 }, 
   await carol.shows("새 방에 오신 걸 환영해요 🎉");
   await carol.say("شكرا!");
   await alice.shows("شكرا!");
-  await photograph(alice.page, "room");
+  await browser.photograph(alice.page, "room");
   assert.deepEqual(texts(await alice.messages()), texts(await carol.messages()));
-  assert.deepEqual(faults, []);
+  assert.deepEqual(browser.faults, []);
 });

@@ -86,13 +86,23 @@ mod tests {
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
+    /// How many records stand in all groups.
+    fn count<K, T>(groups: Groups<K, T>) -> usize {
+        groups.into_groups().iter().map(|(_, records)| records.len()).sum()
+    }
+
     #[test]
-    fn the_samples_are_records_of_rooms() {
-        for name in ["kafka-batch.json", "kafka-batch-msk.json"] {
+    fn the_samples_are_records_of_their_topics() {
+        let check = |name, expected| {
             let batch = Batch::sort(load(name));
             assert!(batch.undecodable.is_empty(), "{name}: {:?}", batch.undecodable);
-            assert!(!batch.rooms.into_groups().is_empty(), "{name}");
-        }
+            assert_eq!((count(batch.rooms), count(batch.markers), count(batch.signals)), expected, "{name}");
+        };
+        check("kafka-batch.json", (3, 0, 0));
+        check("kafka-batch-msk.json", (3, 0, 0));
+        check("kafka-batch-changes.json", (4, 0, 0));
+        check("kafka-batch-reading.json", (0, 3, 0));
+        check("kafka-batch-presence.json", (0, 0, 4));
     }
 
     /// Odd records failed whole batches elsewhere: aws-powertools/powertools-lambda-typescript#4988.

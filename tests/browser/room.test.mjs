@@ -1,0 +1,305 @@
+// A room as people use it, each in a window of their own: invitations and removals, roles, edits and deletions, what is
+// unread and who has read it. Every step is done by hand on one page and seen on another's.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { startRuntime, waitFor } from "./runtime.mjs";
+import { Browser, texts } from "./window.mjs";
+
+let runtime, browser;
+
+before(async () => {
+  runtime = await startRuntime();
+  browser = await Browser.start(runtime);
+});
+after(async () => {
+  await browser?.stop();
+  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
+});
+
+/** Opens a room as somebody would, by the form. */
+async function createRoom(window, name, people = "") {
+  await window.page.click("nav summary");
+  await window.page.fill("#room-title", name);
+  await window.page.fill("#room-people", people);
+  await window.page.click("#group button");
+  await waitFor(async () => (await window.page.textContent("#room-name")) === name, "the new room to open");
+}
+
+const unread = (window, name, count) =>
+  waitFor(async () => (await window.room(name))?.unread === count, `${name} to have ${count || "nothing"} unread`);
+const notice = (window, words) => waitFor(async () => words.test(await window.page.textContent("#notice")), `the notice ${words}`);
+const nothingWrong = () => (assert.deepEqual(browser.faults, []), assert.deepEqual(browser.strangers, []));
+/** The frames of an action that a window has sent, the oldest first, as its panel shows them. */
+const sent = async (window, action) => {
+  const frames = await window.page.$$eval("#frames li.out", (items) => items.map((item) => [item.dataset.kind, item.textContent]));
+  return frames.filter(([kind]) => kind === action).map(([, text]) => text).reverse();
+};
+
+test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t) => {
+  const alice = await browser.open("/?user=alice");
+  const dave = await browser.open("/?user=dave");
+  await createRoom(alice, "정원 모임", "bob");
+  await alice.say("누가 더 올까요?");
+  await alice.shows("누가 더 올까요?");
+
+  const invite = async (people) => {
+    await alice.page.fill("#guests", people);
+    await alice.page.click("#invite button");
+  };
+
+  await t.test("whoever is invited has the room at once", async () => {
+    await invite("dave");
+    await waitFor(() => dave.room("정원 모임"), "dave to see the room");
+    await dave.enter("정원 모임");
+    await dave.shows("누가 더 올까요?");
+    await dave.say("저요! 🙋");
+    await alice.shows("저요! 🙋");
+    const expected = { alice: "you, owner", bob: "", dave: "" };
+    await waitFor(async () => Object.keys(await alice.members()).length === 3, "three members");
+    assert.deepEqual(await alice.members(), expected);
+    await waitFor(async () => Object.keys(await dave.members()).length === 3, "three members in dave's window");
+    assert.equal((await dave.members()).dave, "you");
+    await waitFor(async () => (await alice.page.textContent("#room-people-now")) === "3 members, 2 online", "the count of members");
+    assert.equal(await dave.page.isVisible("#invite"), false, "a member is offered no invitations");
+  });
+
+  await t.test("a refusal is told in words", async () => {
+    await invite("dave");
+    await notice(alice, /It is so already.*no_change/);
+    await alice.onMember("alice", "Make member");
+    await notice(alice, /keeps an owner.*last_owner/);
+  });
+
+  await t.test("an admin may do more, at once", async () => {
+    await alice.onMember("dave", "Make admin");
+    await waitFor(async () => (await dave.members()).dave === "you, admin", "dave to be an admin");
+    await dave.page.fill("#new-name", "봄 정원");
+    await dave.page.click("#rename button");
+    await waitFor(async () => (await alice.page.textContent("#room-name")) === "봄 정원", "the new name in alice's window");
+    assert.ok(await alice.room("봄 정원"), "and in her list");
+    await browser.photograph(alice.page, "members");
+  });
+
+  await t.test("whoever is removed sees the room close, and hears no more of it", async () => {
+    await alice.onMember("dave", "Remove");
+    await waitFor(async () => /alice.* removed you from .*봄 정원/.test(await dave.page.textContent("#empty")), "the sentence");
+    assert.equal(await dave.room("봄 정원"), undefined);
+    assert.equal(await dave.page.isDisabled("#input"), true);
+    assert.deepEqual(await dave.messages(), []);
+    await waitFor(async () => !("dave" in (await alice.members())), "dave to be gone from the list");
+    await alice.say("dave는 못 봐요");
+    await alice.shows("dave는 못 봐요");
+    await browser.photograph(dave.page, "removed");
+  });
+
+  await t.test("and is back with the next invitation, on the same line", async () => {
+    await invite("dave");
+    await waitFor(() => dave.room("봄 정원"), "dave to see the room again");
+    await dave.enter("봄 정원");
+    await dave.shows("dave는 못 봐요");
+    await alice.say("다시 어서 와요");
+    await dave.shows("다시 어서 와요");
+    const connects = await dave.page.$$eval("#frames li[data-kind=connect]", (items) => items.length);
+    assert.equal(connects, 1);
+  });
+
+  await t.test("the last owner names who follows, then leaves", async () => {
+    await alice.page.click("#leave");
+    await alice.page.click("#leaving button.primary");
+    await alice.page.waitForSelector("#succession:not([hidden])");
+    assert.match(await alice.page.textContent("#leaving-notice"), /last_owner/);
+    await browser.photograph(alice.page, "leaving");
+    await alice.page.selectOption("#successor", "dave");
+    await alice.page.click("#leaving button.primary");
+    await waitFor(async () => /You left .*봄 정원/.test(await alice.page.textContent("#empty")), "the farewell");
+    assert.equal(await alice.room("봄 정원"), undefined);
+    await waitFor(async () => (await dave.members()).dave === "you, owner", "dave to own the room");
+    assert.equal("alice" in (await dave.members()), false);
+  });
+  nothingWrong();
+  for (const window of [alice, dave]) await window.page.close();
+});
+
+test("what is edited or taken back changes everywhere, and stays so", { timeout: 10 * 60_000 }, async (t) => {
+  const alice = await browser.open("/?user=alice");
+  const bob = await browser.open("/?user=bob");
+  await createRoom(alice, "고쳐 쓰기", "bob");
+  await waitFor(() => bob.room("고쳐 쓰기"), "bob to see the room");
+  await bob.enter("고쳐 쓰기");
+  const says = async (text) => (await alice.say(text), await bob.shows(text), await alice.shows(text));
+
+  await t.test("an edit by the menu", async () => {
+    await says("오타가 잇어요");
+    await alice.onMessage("오타가 잇어요", "Edit");
+    assert.equal(await alice.page.inputValue("#input"), "오타가 잇어요");
+    await browser.photograph(alice.page, "editing");
+    await alice.say("오타가 있었어요");
+    for (const window of [alice, bob]) {
+      await window.shows("오타가 있었어요");
+      assert.equal((await texts(await window.messages())).includes("오타가 잇어요"), false);
+      await waitFor(async () => /edited #\d+/.test(await window.page.textContent("#messages li:not(.event) .mark")), "the mark");
+    }
+    assert.equal(await alice.page.isVisible("#editing"), false);
+  });
+
+  await t.test("an edit by the keyboard, and one given up", async () => {
+    await alice.page.press("#input", "ArrowUp");
+    assert.equal(await alice.page.inputValue("#input"), "오타가 있었어요");
+    await alice.page.press("#input", "Escape");
+    assert.equal(await alice.page.inputValue("#input"), "");
+    await alice.page.press("#input", "ArrowUp");
+    await alice.say("مرحبا يا بوب ✍️");
+    await bob.shows("مرحبا يا بوب ✍️");
+  });
+
+  await t.test("a deletion leaves a tombstone, in the list of rooms too", async () => {
+    await says("비밀이에요 🤫");
+    await alice.onMessage("비밀이에요", "Delete");
+    for (const window of [alice, bob]) {
+      await window.shows("message deleted");
+      assert.equal((await window.page.textContent("#messages")).includes("비밀이에요"), false);
+      await waitFor(async () => (await window.room("고쳐 쓰기")).last === "message deleted", "the preview");
+      assert.equal(await window.page.isVisible("#messages li.gone .toggle"), false, "nothing more can be done with it");
+    }
+    await browser.photograph(bob.page, "deleted");
+  });
+
+  await t.test("after a reload too", async () => {
+    await bob.page.reload();
+    await bob.ready();
+    await bob.shows("message deleted");
+    assert.deepEqual(texts(await bob.messages()), ["مرحبا يا بوب ✍️", "message deleted"]);
+    assert.match(await bob.page.textContent("#messages li:not(.event) .mark"), /edited/);
+  });
+
+  await t.test("an owner takes back what another said; a member cannot", async () => {
+    await bob.say("광고: 싸게 팝니다");
+    await alice.shows("광고: 싸게 팝니다");
+    assert.equal(await bob.page.$("#messages li:not(.mine):not(.event) .toggle"), null);
+    await alice.onMessage("광고", "Delete");
+    await bob.shows("message deleted", 2);
+  });
+  nothingWrong();
+  for (const window of [alice, bob]) await window.page.close();
+});
+
+test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 }, async (t) => {
+  const minji = await browser.open("/?user=minji");
+  const yusuf = await browser.open("/?user=yusuf");
+  await createRoom(minji, "연못", "yusuf");
+  await waitFor(() => yusuf.room("연못"), "Yusuf to see the room");
+  await yusuf.enter("alice");
+  const says = async (text) => (await minji.say(text), await minji.shows(text));
+
+  await t.test("in a room that is not open", async () => {
+    await says("하나");
+    await says("둘");
+    await unread(yusuf, "연못", "2");
+    assert.deepEqual((await yusuf.rooms())[0], { name: "연못", unread: "2", last: "\u2068minji\u2069: 둘" }, "at the top");
+    assert.match(await yusuf.page.title(), /^\(2\) /);
+    assert.equal((await minji.room("연못")).unread, "", "one's own messages never count");
+    await browser.photograph(yusuf.page, "unread");
+  });
+
+  await t.test("what is taken back counts no more", async () => {
+    await minji.onMessage("둘", "Delete");
+    await unread(yusuf, "연못", "1");
+  });
+
+  await t.test("a reload counts the same", async () => {
+    await yusuf.page.reload();
+    await yusuf.ready();
+    await unread(yusuf, "연못", "1");
+  });
+
+  await t.test("opening it is reading it", async () => {
+    await yusuf.enter("연못");
+    await unread(yusuf, "연못", "");
+    const seq = Number(await yusuf.page.textContent("#seq"));
+    await waitFor(async () => (await sent(yusuf, "read")).length === 1, "the read frame");
+    assert.match((await sent(yusuf, "read"))[0], new RegExp(`seq ${seq}\\b`));
+    assert.doesNotMatch(await yusuf.page.title(), /\(/);
+  });
+
+  await t.test("not while the window has no focus", async () => {
+    await yusuf.leaveFor(minji);
+    await says("보고 있나요?");
+    await yusuf.shows("보고 있나요?");
+    await unread(yusuf, "연못", "1");
+    assert.match(await yusuf.page.title(), /^\(1\) /);
+    assert.equal((await sent(yusuf, "read")).length, 1);
+    await yusuf.comeBack();
+    await unread(yusuf, "연못", "");
+    await waitFor(async () => (await sent(yusuf, "read")).length === 2, "the second read frame");
+  });
+  nothingWrong();
+  for (const window of [minji, yusuf]) await window.page.close();
+});
+
+test("what is seen and written is told to those who watch", { timeout: 10 * 60_000 }, async (t) => {
+  const minji = await browser.open("/?user=minji");
+  const yusuf = await browser.open("/?user=yusuf");
+  await createRoom(minji, "대청마루", "yusuf, haru");
+  await waitFor(() => yusuf.room("대청마루"), "yusuf to see the room");
+  await yusuf.enter("대청마루");
+  const readers = (window, text) => window.page.locator("#messages li", { hasText: text }).locator(".readers").textContent();
+  const isOn = (window, user) => window.page.isVisible(`#members li[data-user=${user}] .dot.on`);
+
+  await t.test("a receipt stands beside the last message that was read", async () => {
+    await minji.say("첫째");
+    await waitFor(async () => /^read by .*yusuf/.test(await readers(minji, "첫째")), "the first receipt");
+    await minji.say("둘째");
+    await waitFor(async () => /^read by .*yusuf/.test(await readers(minji, "둘째")), "the second receipt");
+    assert.equal(await readers(minji, "첫째"), "", "it has moved");
+    await browser.photograph(minji.page, "receipt");
+  });
+
+  await t.test("another device of the same person agrees", async () => {
+    const device = await browser.newContext();
+    const roomId = await yusuf.page.getAttribute("#rooms button:has(.name:text-is('alice'))", "data-room");
+    const other = await browser.open(`/?user=yusuf#${roomId}`, device);
+    await yusuf.leaveFor(minji);
+    await minji.say("어느 기기에서 볼까요?");
+    for (const window of [yusuf, other]) await unread(window, "대청마루", "1");
+    await yusuf.comeBack();
+    for (const window of [yusuf, other]) await unread(window, "대청마루", "");
+    await device.close();
+  });
+
+  await t.test("typing is shown, told rarely, and over with the message", async () => {
+    const before = (await sent(yusuf, "typing")).length;
+    await yusuf.page.locator("#input").pressSequentially("천천히 씁니다");
+    await waitFor(async () => /yusuf.* is typing/.test(await minji.page.textContent("#typing")), "the hint");
+    assert.equal((await sent(yusuf, "typing")).length, before + 1);
+    await browser.photograph(minji.page, "typing");
+    await yusuf.page.press("#input", "Enter");
+    await minji.shows("천천히 씁니다");
+    await waitFor(async () => (await minji.page.textContent("#typing")) === "", "the hint to go");
+  });
+
+  await t.test("whoever comes is online at once", async () => {
+    assert.equal(await isOn(minji, "haru"), false);
+    const asked = () => minji.page.$$eval("#frames .gist", (items) => items.filter((item) => /members/.test(item.textContent)).length);
+    const before = await asked();
+    const haru = await browser.open("/?user=haru");
+    await waitFor(() => isOn(minji, "haru"), "haru to be online");
+    assert.equal(await asked(), before, "a frame said so, not another question");
+    await haru.page.close();
+  });
+  nothingWrong();
+  for (const window of [minji, yusuf]) await window.page.close();
+});
+
+test("the oldest of too many windows steps back, and says so", { timeout: 10 * 60_000 }, async () => {
+  const windows = [];
+  for (let index = 0; index < 6; index += 1) windows.push(await browser.open("/?user=noor"));
+  await waitFor(async () => /a newer window took this one’s place/.test(await windows[0].page.textContent("#state")), "the oldest to be told");
+  await browser.photograph(windows[0].page, "replaced");
+  await windows[0].page.click("#state button:has-text('Use it here')");
+  await windows[0].ready();
+  await waitFor(async () => /a newer window/.test(await windows[1].page.textContent("#state")), "the next oldest to be told");
+  nothingWrong();
+  for (const window of windows) await window.page.close();
+});

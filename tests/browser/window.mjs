@@ -1,0 +1,152 @@
+// Windows on the page, in headless Chromium: what each shows, and ways to cut its line or to swallow what it is sent.
+
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+import { waitFor } from "./runtime.mjs";
+
+const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const PAGE = fileURLToPath(new URL("../../infra/local/page/index.html", import.meta.url));
+
+/** A browser for one runtime. It gathers what goes wrong in its pages, and whom they ask beside the runtime. */
+export class Browser {
+  faults = [];
+  strangers = [];
+
+  static async start(runtime) {
+    const browser = Object.assign(new Browser(), { runtime });
+    browser.process = await chromium.launch({ executablePath: BROWSER, args: QUIET });
+    browser.screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
+    browser.context = await browser.newContext();
+    return browser;
+  }
+
+  /** Another person's machine, or another device of the same person: it shares nothing with the others. */
+  async newContext() {
+    const context = await this.process.newContext({ viewport: { width: 1280, height: 800 } });
+    context.on("page", (page) => {
+      page.on("pageerror", (error) => this.faults.push(String(error.stack ?? error)));
+      page.on("console", (message) => /Content Security Policy/.test(message.text()) && this.faults.push(message.text()));
+    });
+    context.on("request", (request) => new URL(request.url()).origin === this.runtime.url || request.url().startsWith("data:") || this.strangers.push(request.url()));
+    // For whoever works on the page: PAGE_FROM_DISK=1 tries it as it is now, without building it into the runtime.
+    if (process.env.PAGE_FROM_DISK) {
+      await context.route((url) => url.pathname === "/", (route) => route.fulfill({ path: PAGE, contentType: "text/html; charset=utf-8" }));
+      await context.grantPermissions(["local-network-access"]); // A page that came from no address counts as a stranger's.
+    }
+    return context;
+  }
+
+  async open(path, context = this.context) {
+    return Window.open(await context.newPage(), this.runtime.url + path);
+  }
+
+  async photograph(page, name) {
+    await page.bringToFront();
+    await page.screenshot({ path: join(this.screenshots, `${name}.png`), animations: "disabled" });
+  }
+
+  stop = () => this.process.close();
+}
+
+/** One window of one person. */
+export class Window {
+  cut = null;
+  swallow = () => false;
+  refuse = false;
+
+  constructor(page) {
+    this.page = page;
+  }
+
+  static async open(page, url) {
+    const window = new Window(page);
+    await page.routeWebSocket(/\/local\?/, (client) => {
+      if (window.refuse) return client.close({ code: 1001 });
+      const server = client.connectToServer();
+      window.cut = () => Promise.all([client.close({ code: 1001 }), server.close()]);
+      window.push = (frame) => client.send(JSON.stringify(frame));
+      server.onMessage((frame) => window.swallow(JSON.parse(frame)) || client.send(frame));
+    });
+    await page.goto(url);
+    await window.ready();
+    return window;
+  }
+
+  async ready() {
+    await this.page.waitForSelector("#state[data-state=open]");
+    await this.page.waitForSelector("#input:not([disabled])");
+  }
+
+  async say(text) {
+    await this.page.fill("#input", text);
+    await this.page.press("#input", "Enter");
+  }
+
+  /** Every message that has its place in the log: its seq, whether it is this person's, and its text. */
+  messages() {
+    return this.page.$$eval("#messages li[data-state=committed]:not(.event)", (items) =>
+      items.map((item) => ({ seq: Number(item.dataset.seq), mine: item.classList.contains("mine"), text: item.querySelector(".text").textContent })),
+    );
+  }
+
+  async shows(text, times = 1) {
+    const shown = async () => (await this.messages()).filter((message) => message.text === text).length >= times;
+    await waitFor(shown, `${JSON.stringify(text)} to be shown`);
+  }
+
+  /** The list of rooms, from the top: name, number of unread messages, last message. */
+  rooms() {
+    return this.page.$$eval("#rooms button", (buttons) =>
+      buttons.map((button) => Object.fromEntries(["name", "unread", "last"].map((part) => [part, button.querySelector(`.${part}`).textContent]))),
+    );
+  }
+
+  async room(name) {
+    return (await this.rooms()).find((room) => room.name === name);
+  }
+
+  /** The members of the open room: name → what stands beside it. */
+  members() {
+    return this.page.$$eval("#members li", (items) =>
+      Object.fromEntries(items.map((item) => [item.dataset.user, item.querySelector(".quiet").textContent])),
+    );
+  }
+
+  async enter(name) {
+    await this.page.click(`#rooms button:has(.name:text-is(${JSON.stringify(name)}))`);
+    await waitFor(async () => (await this.page.textContent("#room-name")) === name, `${name} to be open`);
+  }
+
+  /** Presses a button of a member or of a message. */
+  async onMember(user, button) {
+    await this.page.click(`#members li[data-user=${JSON.stringify(user)}] summary`);
+    await this.page.click(`#members li[data-user=${JSON.stringify(user)}] button:has-text(${JSON.stringify(button)})`);
+  }
+
+  async onMessage(text, button) {
+    const message = this.page.locator("#messages li", { has: this.page.locator(".text", { hasText: text }) });
+    await message.hover();
+    await message.locator(".toggle").click();
+    await message.locator(".acts button", { hasText: button }).click();
+  }
+
+  /** Turns away to another window. A headless browser lets every page believe that it has the focus, until it is told not to. */
+  async leaveFor(other) {
+    const session = await this.page.context().newCDPSession(this.page);
+    await session.send("Emulation.setFocusEmulationEnabled", { enabled: false });
+    await other.page.bringToFront();
+    await waitFor(async () => !(await this.page.evaluate(() => document.hasFocus())), "the focus to be elsewhere");
+  }
+
+  async comeBack() {
+    await this.page.bringToFront();
+    await waitFor(() => this.page.evaluate(() => document.hasFocus()), "the focus to be back");
+  }
+}
+
+export const texts = (messages) => messages.map((message) => message.text);
