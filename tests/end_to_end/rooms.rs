@@ -240,7 +240,13 @@ async fn unknown_paths_and_methods_are_told_apart() {
     for path in ["/nowhere", "/rooms/a/b/c/d", "/rooms/a/nothing", "/direct"] {
         alice.http.get(path).await.refused(404, "not_found");
     }
-    for (method, path) in [("DELETE", "/rooms"), ("GET", "/direct/bob"), ("PUT", "/rooms/a/messages")] {
-        alice.http.call(method, path, &[], "").await.refused(405, "method_not_allowed");
+    for (method, path, allowed) in [
+        ("DELETE", "/rooms", "GET, POST, OPTIONS"),
+        ("GET", "/direct/bob", "PUT, OPTIONS"),
+        ("PUT", "/rooms/a/messages", "GET, POST, OPTIONS"),
+    ] {
+        let answer = alice.http.call(method, path, &[], "").await;
+        answer.refused(405, "method_not_allowed");
+        assert_eq!(answer.headers["allow"], allowed);
     }
 }

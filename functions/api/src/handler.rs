@@ -1,14 +1,14 @@
 //! The story of one call: CORS, route, token, then the call itself; every failure is a problem with a code.
 
 use common::auth::{Verifier, bearer};
-use common::code::ErrorCode;
+use common::code::{ErrorCode, Refusal};
 use common::config::AllowedOrigins;
 use common::cursor::Cursors;
 use common::failure::Failure;
 use common::producer::Producer;
 use common::store::Store;
 use common::time::Time;
-use lambda_http::http::{Method, header};
+use lambda_http::http::{HeaderValue, Method, header};
 use lambda_http::{Body, Request, RequestExt as _, Response};
 
 use crate::answer::{Answer, problem};
@@ -30,12 +30,13 @@ impl Api {
     pub(crate) async fn handle(&self, request: Request, now: Time) -> Response<Body> {
         let origin = cors::origin(&request);
         let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
+        let path = request.raw_http_path().to_owned();
         let response = if request.method() == Method::OPTIONS {
             cors::preflight()
         } else {
             match self.answer(request, now).await {
                 Ok(answer) => answer.into_response(),
-                Err(failure) => problem(failure.answer(), &request_id),
+                Err(failure) => refused(failure.answer(), &request_id, &path),
             }
         };
         cors::allow(response, origin.as_deref(), &self.origins)
@@ -69,4 +70,14 @@ impl Api {
             Route::Read(room) => self.read(&call, &room).await,
         }
     }
+}
+
+/// A refusal of a call on a path; one of its method comes with those that the path has.
+fn refused(refusal: Refusal, request_id: &str, path: &str) -> Response<Body> {
+    let allowed = (refusal.code == ErrorCode::MethodNotAllowed).then(|| Route::methods(path));
+    let mut response = problem(refusal, request_id);
+    if let Some(allowed) = allowed.and_then(|methods| HeaderValue::from_str(&methods).ok()) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
 }

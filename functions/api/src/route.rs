@@ -59,6 +59,16 @@ impl Route {
         }
     }
 
+    /// The methods that a path has, as the `Allow` header lists them. Source: RFC 9110, section 15.5.6.
+    pub(crate) fn methods(path: &str) -> String {
+        let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let has = |method: &&Method| {
+            !matches!(Self::find(method, path), Err(Refusal { code: ErrorCode::MethodNotAllowed, .. }))
+        };
+        let methods: Vec<&str> = known.iter().filter(has).chain([&Method::OPTIONS]).map(Method::as_str).collect();
+        methods.join(", ")
+    }
+
     fn of_rooms(method: &Method) -> Result<Self, Refusal> {
         match *method {
             Method::GET => Ok(Self::ListRooms),
@@ -128,6 +138,13 @@ mod tests {
         check(Method::GET, "/rooms/a/read", Err(ErrorCode::MethodNotAllowed.into()));
         check(Method::GET, "/rooms/a/read/b", Err(ErrorCode::NotFound.into()));
         check(Method::DELETE, "/rooms/a/messages/7", Err(Refusal::field("messageId")));
+    }
+
+    #[test]
+    fn a_path_knows_its_methods() {
+        assert_eq!(Route::methods("/rooms"), "GET, POST, OPTIONS");
+        assert_eq!(Route::methods("/rooms/a/members/b"), "PATCH, DELETE, OPTIONS");
+        assert_eq!(Route::methods("/direct/bob"), "PUT, OPTIONS");
     }
 
     #[test]
