@@ -191,3 +191,44 @@ impl Serialize for ByeCode {
         serializer.serialize_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn published_file(name: &str) -> String {
+        std::fs::read_to_string(format!("{}/../infra/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    #[test]
+    fn every_farewell_is_published() {
+        let file = published_file("asyncapi.yaml");
+        let list = file.lines().find(|line| line.contains("code: {enum: [")).unwrap();
+        for code in ByeCode::ALL {
+            assert!(list.contains(code.as_str()), "{code}: {list}");
+        }
+    }
+
+    /// The file lists the codes of each status as `Code<status>`.
+    #[test]
+    fn the_published_list_is_the_same() {
+        let file = published_file("schemas.yaml");
+        let mut published = BTreeSet::new();
+        let (mut is_list, mut status) = (false, 0);
+        for line in file.lines() {
+            if !line.starts_with("   ") {
+                let listed = line.strip_prefix("  Code").and_then(|rest| rest.strip_suffix(':'));
+                is_list = listed.is_some();
+                status = listed.map_or(0, |listed| listed.parse::<u16>().unwrap());
+            } else if is_list {
+                let words = line.split(|character: char| !character.is_ascii_lowercase() && character != '_');
+                published
+                    .extend(words.filter(|word| !matches!(*word, "" | "enum")).map(|word| (status, word.to_owned())));
+            }
+        }
+        let ours = ErrorCode::ALL.iter().map(|code| (code.status(), code.as_str().to_owned())).collect();
+        assert_eq!(published, ours);
+    }
+}

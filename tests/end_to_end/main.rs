@@ -8,6 +8,7 @@ mod chat;
 mod commands;
 mod content;
 mod cors;
+mod contracts;
 mod crash;
 mod dead_letters;
 mod delivery;

@@ -1,6 +1,6 @@
 //! One WebSocket connection that speaks `chat.v1.json`. It reads only while a test waits for something, and checks of
-//! everything it hears what must always be true: one answer per id, events of a frame without holes, and a repeated
-//! event equal to its first copy, but for texts: those are shown in their current state.
+//! everything it hears what must always be true: what `infra/asyncapi.yaml` says, one answer per id, events of a frame
+//! without holes, and a repeated event equal to its first copy, but for texts: those are shown in their current state.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::contract::contracts;
 use crate::deadline::PATIENCE;
 use crate::person::seq_of;
 
@@ -44,6 +45,7 @@ pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     seen: Vec<String>,
     sent_count: u64,
+    asked: HashMap<String, Value>,
     answers: HashMap<String, Value>,
     answered: HashSet<String>,
     pushes: Vec<Value>,
@@ -83,6 +85,7 @@ impl Client {
             socket,
             seen: Vec::new(),
             sent_count: 0,
+            asked: HashMap::new(),
             answers: HashMap::new(),
             answered: HashSet::new(),
             pushes: Vec::new(),
@@ -94,7 +97,13 @@ impl Client {
 
     /// Sends a frame as it is; a connection that is closed meanwhile is noticed when something is awaited.
     pub async fn say(&mut self, text: impl Into<String>) {
-        self.say_message(Message::text(text.into())).await;
+        let text = text.into();
+        if let Ok(frame) = serde_json::from_str::<Value>(&text)
+            && let Some(id) = frame["id"].as_str()
+        {
+            self.asked.insert(id.to_owned(), frame);
+        }
+        self.say_message(Message::text(text)).await;
     }
 
     /// Sends parts of a message as they are, whatever they are.
@@ -323,7 +332,11 @@ impl Client {
     fn file(&mut self, text: &str) {
         self.seen.push(text.to_owned());
         let frame: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{}: not JSON: {text}", self.user));
+        contracts().judge_frame(&frame);
         if let Some(id) = frame["id"].as_str() {
+            if let Some(asked) = self.asked.remove(id) {
+                contracts().judge_exchange(&asked, &frame);
+            }
             assert!(self.answered.insert(id.to_owned()), "{}: a second answer to {id}\n{}", self.user, self.shown());
             self.answers.insert(id.to_owned(), frame);
         } else if frame["type"] == "events" {

@@ -1,4 +1,4 @@
-//! HTTP calls and answers.
+//! HTTP calls and answers. Every answer of the API is checked against `infra/openapi.yaml`.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -8,6 +8,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use crate::contract::contracts;
 use crate::deadline::within;
 
 /// Calls to one base address, perhaps with a token.
@@ -43,8 +44,16 @@ impl Http {
     /// A call with all that it can have.
     ///
     /// # Panics
-    /// No answer in time, or the request cannot be written.
+    /// No answer in time, or one that the contract does not have, or the request cannot be written.
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let answer = self.exchange(method, path, headers, body.into()).await;
+        if is_of_the_api(method, path) {
+            contracts().judge_answer(method, path, &answer);
+        }
+        answer
+    }
+
+    async fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
         let call = format!("{method} {path}");
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
@@ -54,7 +63,7 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).expect("a request");
+        let request = request.body(Full::new(body)).expect("a request");
         within(&call, async {
             let response = match self.client.request(request).await {
                 Ok(response) => response,
@@ -82,6 +91,11 @@ impl Http {
     pub async fn put(&self, path: &str) -> Answer {
         self.call("PUT", path, &[], Bytes::new()).await
     }
+}
+
+/// Whether a call is one of the API: not of the local runtime, and not a preflight.
+fn is_of_the_api(method: &str, path: &str) -> bool {
+    method != "OPTIONS" && path != "/" && !path.starts_with("/dev/")
 }
 
 impl Answer {

@@ -8,6 +8,7 @@
 //! | [`client`] | one WebSocket connection, which checks what must always be true of what it hears |
 //! | [`http`] | HTTP calls and answers |
 //! | [`admin`] | the operators' command line, run as a process |
+//! | [`contract`] | the published contracts, which judge every frame and answer |
 //! | [`broker`] | records straight to and from the topics |
 //! | [`gate`] | a way to a server that can be shut |
 //! | [`deadline`] | waiting for something, never longer than a bound |
@@ -18,6 +19,7 @@
 pub mod admin;
 pub mod broker;
 pub mod client;
+pub mod contract;
 pub mod deadline;
 pub mod gate;
 pub mod http;
