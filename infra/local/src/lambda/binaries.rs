@@ -59,8 +59,10 @@ pub(crate) fn built(names: &[&'static str]) -> Result<Vec<Binary>, BinariesError
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&workspace).args(["build", "--message-format", "json-render-diagnostics", "--profile"]);
     command.arg(if cfg!(debug_assertions) { "dev" } else { "release" });
+    // Without `--package`, as `cargo run` is without: for other packages cargo would compile many dependencies again,
+    // with other features.
     for name in names {
-        command.args(["--package", name]);
+        command.args(["--bin", name]);
     }
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| match error.kind() {
