@@ -186,7 +186,62 @@ fn murmur2(data: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
     use super::*;
+    use crate::code::ErrorCode;
+    use crate::failure::Failure;
+
+    async fn send(producer: &Producer) -> Result<(), ErrorCode> {
+        let sent = producer.send(MESSAGES_TOPIC, Some(b"room"), Some(b"{}"), &[]).await;
+        sent.map_err(|error| Failure::from(error).answer().code)
+    }
+
+    /// Sends a record that the broker answers with these errors first, and one more.
+    async fn check(errors: &[RDKafkaRespErr], expected: Result<(), ErrorCode>) {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
+        let producer = Producer::new(KafkaConfig { client, partitions }, Arc::default()).unwrap();
+        assert_eq!(send(&producer).await, Ok(()));
+        cluster.request_errors(RDKafkaApiKey::Produce, errors);
+        assert_eq!(send(&producer).await, expected, "{errors:?}");
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        assert_eq!(send(&producer).await, Ok(()), "after {errors:?}");
+    }
+
+    /// What librdkafka tries again by itself, until the record times out.
+    #[tokio::test]
+    async fn a_broker_that_is_not_ready_is_asked_again() {
+        check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3], Ok(())).await;
+        check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3], Ok(())).await;
+        check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT], Ok(())).await;
+    }
+
+    /// What librdkafka takes as final for the record, though a later one may pass.
+    #[tokio::test]
+    async fn a_refused_record_is_unavailable_and_the_next_one_passes() {
+        for error in [
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN,
+        ] {
+            check(&[error], Err(ErrorCode::Unavailable)).await;
+        }
+    }
+
+    /// What ends an idempotent producer: another one takes its place.
+    #[tokio::test]
+    async fn a_producer_that_failed_for_good_is_replaced() {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        check(&[error], Err(ErrorCode::Unavailable)).await;
+    }
 
     /// The expected hashes stand in Apache Kafka's own test of its `Utils.murmur2`.
     #[test]

@@ -6,9 +6,10 @@ use clap::Parser;
 
 /// Madang on one machine, for development: API Gateway, Lambda, Kafka and DynamoDB around the real functions.
 ///
-/// Builds the functions and starts them. Kafka and DynamoDB are embedded, unless the environment names others:
-/// KAFKA_BOOTSTRAP_SERVERS (with KAFKA_SECURITY_PROTOCOL and the like, as the functions know them) and
-/// AWS_ENDPOINT_URL_DYNAMODB. Listens on this machine only, signs tokens with a key of its own, and never is production.
+/// Builds the functions and starts them. Kafka and DynamoDB are embedded, unless the environment names others by
+/// KAFKA_BOOTSTRAP_SERVERS (PLAINTEXT unless KAFKA_SECURITY_PROTOCOL says SSL or SASL_SSL; the rest as the functions know
+/// it) and AWS_ENDPOINT_URL_DYNAMODB. Listens on this machine only, signs tokens with a key of its own, and never is
+/// production.
 #[derive(Debug, Parser)]
 #[command(name = "local", version)]
 pub(crate) struct Arguments {

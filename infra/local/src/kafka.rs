@@ -10,13 +10,14 @@ use rdkafka::ClientConfig;
 pub(crate) struct Kafka {
     bootstrap_servers: String,
     client: ClientConfig,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// A setting that leads to no cluster.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KafkaSettingError {
     /// A setting that the security protocol needs is missing.
-    #[error("{0} is not set, but KAFKA_SECURITY_PROTOCOL needs it")]
+    #[error("{0} is not set, but KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it")]
     Missing(&'static str),
     /// The security protocol is none that the functions know.
     #[error("KAFKA_SECURITY_PROTOCOL is not PLAINTEXT, SSL or SASL_SSL")]
@@ -31,8 +32,9 @@ impl Kafka {
 
     /// The cluster that the environment names, `None` without `KAFKA_BOOTSTRAP_SERVERS`.
     ///
-    /// Reads `KAFKA_SECURITY_PROTOCOL` (`PLAINTEXT` unless set, since this is the local runtime), for `SASL_SSL`
-    /// `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`, and `KAFKA_SSL_CA_PEM`.
+    /// Reads `KAFKA_SECURITY_PROTOCOL` (`PLAINTEXT` unless set, since this is the local runtime; the functions' own
+    /// default is `SASL_SSL`), for `SASL_SSL` `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`,
+    /// and `KAFKA_SSL_CA_PEM`.
     ///
     /// # Errors
     /// As [`KafkaSettingError`] says.
@@ -50,13 +52,13 @@ impl Kafka {
                     ("sasl.username", "KAFKA_SASL_USERNAME"),
                     ("sasl.password", "KAFKA_SASL_PASSWORD"),
                 ] {
-                    kafka.client.set(property, variable(name).ok_or(KafkaSettingError::Missing(name))?);
+                    kafka.set(property, name, variable(name).ok_or(KafkaSettingError::Missing(name))?);
                 }
             }
             _ => return Err(KafkaSettingError::Protocol),
         }
         if let Some(authorities) = variable("KAFKA_SSL_CA_PEM") {
-            kafka.client.set("ssl.ca.pem", authorities);
+            kafka.set("ssl.ca.pem", "KAFKA_SSL_CA_PEM", authorities);
         }
         Ok(Some(kafka))
     }
@@ -71,14 +73,23 @@ impl Kafka {
         self.client.clone()
     }
 
+    /// The environment by which a function reaches the same cluster.
+    pub(crate) fn variables(&self) -> &[(&'static str, String)] {
+        &self.variables
+    }
+
     fn new(bootstrap_servers: String, protocol: &str) -> Self {
         let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", &bootstrap_servers)
-            .set("security.protocol", protocol)
-            .set("log.connection.close", "false")
-            .set("enable.metrics.push", "false");
-        Self { bootstrap_servers, client }
+        client.set("log.connection.close", "false").set("enable.metrics.push", "false");
+        let mut kafka = Self { bootstrap_servers: bootstrap_servers.clone(), client, variables: Vec::new() };
+        kafka.set("bootstrap.servers", "KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers);
+        kafka.set("security.protocol", "KAFKA_SECURITY_PROTOCOL", protocol.into());
+        kafka
+    }
+
+    fn set(&mut self, property: &str, variable: &'static str, value: String) {
+        self.client.set(property, &value);
+        self.variables.push((variable, value));
     }
 }
 
@@ -96,6 +107,9 @@ mod tests {
         let plain = read(&[("KAFKA_BOOTSTRAP_SERVERS", "one:9092,two:9092")]).unwrap().unwrap();
         assert_eq!(plain.bootstrap_servers(), "one:9092,two:9092");
         assert_eq!(plain.client().get("security.protocol"), Some("PLAINTEXT"));
+        // The functions' own default is another one, so that it is always told.
+        let told = [("KAFKA_BOOTSTRAP_SERVERS", "one:9092,two:9092"), ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")];
+        assert_eq!(plain.variables(), told.map(|(name, value)| (name, value.to_owned())));
         let scram = [
             ("KAFKA_BOOTSTRAP_SERVERS", "one:9093"),
             ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
@@ -103,7 +117,9 @@ mod tests {
             ("KAFKA_SASL_USERNAME", "madang"),
             ("KAFKA_SASL_PASSWORD", "secret"),
         ];
-        let client = read(&scram).unwrap().unwrap().client();
+        let kafka = read(&scram).unwrap().unwrap();
+        assert_eq!(kafka.variables(), scram.map(|(name, value)| (name, value.to_owned())));
+        let client = kafka.client();
         assert_eq!(client.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
         assert_eq!(client.get("sasl.password"), Some("secret"));
         assert_eq!(read(&scram[..4]).err(), Some(KafkaSettingError::Missing("KAFKA_SASL_PASSWORD")));

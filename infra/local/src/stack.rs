@@ -71,8 +71,6 @@ pub(crate) fn variables(
         ("MANAGEMENT_ENDPOINT", addresses.management.into()),
         ("CHAT_TABLE", "chat".into()),
         ("CONNECTIONS_TABLE", "connections".into()),
-        ("KAFKA_BOOTSTRAP_SERVERS", addresses.kafka.bootstrap_servers().into()),
-        ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT".into()),
         ("KAFKA_PARTITIONS", partitions.join(",")),
         ("JWT_ALGORITHM", "HS256".into()),
         ("JWT_KEY", signer.key()),
@@ -82,14 +80,9 @@ pub(crate) fn variables(
         ("CURSOR_KEY", cursor_key),
         ("PARTIAL_BATCH_RESPONSES", (!arguments.no_partial_responses).to_string()),
     ];
-    let mut variables: Vec<(String, String)> =
-        fixed.into_iter().map(|(name, value): (&str, String)| (name.into(), value)).collect();
-    variables.extend(HANDED_ON.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?))));
-    // Later ones win: a cluster that the environment names is reached as the environment says.
-    if env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_some() {
-        variables.extend(env::vars().filter(|(name, _)| name.starts_with("KAFKA_")));
-    }
-    variables
+    let handed_on = HANDED_ON.iter().filter_map(|name| Some((*name, env::var(name).ok()?)));
+    let kafka = addresses.kafka.variables().iter().cloned();
+    fixed.into_iter().chain(handed_on).chain(kafka).map(|(name, value)| (name.into(), value)).collect()
 }
 
 /// The same for `cargo lambda watch --env-file`, which sets what belongs to the Runtime API by itself.
