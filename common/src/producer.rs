@@ -219,6 +219,7 @@ mod tests {
     async fn a_broker_that_is_not_ready_is_asked_again() {
         check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3], Ok(())).await;
         check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3], Ok(())).await;
+        check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR], Ok(())).await;
         check(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT], Ok(())).await;
     }
 
@@ -228,8 +229,6 @@ mod tests {
         for error in [
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED,
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN,
         ] {
             check(&[error], Err(ErrorCode::Unavailable)).await;
