@@ -14,13 +14,14 @@ use hyper::{
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::token::Signer;
 
 /// How long the tokens of the announcement last.
 const TOKEN_EXPIRES_IN_S: i64 = 12 * 3600;
-/// How long the ready room may take.
-const ROOM_LIMIT: Duration = Duration::from_secs(15);
+/// The time between two tries to make the ready room.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Every address; this is the line of JSON.
 #[derive(Debug, Serialize)]
@@ -51,15 +52,14 @@ pub(crate) fn print_json(addresses: &Addresses) -> io::Result<()> {
     print(&format!("{}\n", serde_json::to_string(addresses)?))
 }
 
-/// Makes the ready room and prints what a newcomer needs.
+/// Makes the ready room, which may take so long, and prints what a newcomer needs.
 ///
 /// # Errors
 /// Standard output is closed.
-pub(crate) async fn print_banner(addresses: &Addresses, signer: &Signer) -> io::Result<()> {
+pub(crate) async fn print_banner(addresses: &Addresses, signer: &Signer, room_limit: Duration) -> io::Result<()> {
     let token = |subject| signer.token(subject, TOKEN_EXPIRES_IN_S, Timestamp::now()).unwrap_or_default();
     let (alice, bob) = (token("alice"), token("bob"));
-    let room = tokio::time::timeout(ROOM_LIMIT, courtyard(addresses, &alice)).await;
-    let frames = match room.unwrap_or_else(|_| Err("the HTTP API did not answer".into())) {
+    let frames = match ready_room(addresses, &alice, room_limit).await {
         Ok(room_id) => frames(&room_id),
         Err(error) => {
             tracing::warn!(error, "the ready room could not be made");
@@ -86,6 +86,17 @@ More tokens: {http}/dev/token?sub=carol
 Ctrl-C ends it; nothing that was acknowledged is lost.
 "#
     ))
+}
+
+async fn ready_room(addresses: &Addresses, token: &str, limit: Duration) -> Result<String, String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let made = tokio::time::timeout_at(deadline, courtyard(addresses, token)).await;
+        match made.unwrap_or_else(|_| Err("the HTTP API did not answer".into())) {
+            Err(_) if Instant::now() + ROOM_INTERVAL < deadline => tokio::time::sleep(ROOM_INTERVAL).await,
+            made => return made,
+        }
+    }
 }
 
 /// The room that is ready at every start: one call with one key, so that it stays the same room with `--data`.

@@ -30,6 +30,12 @@ const LAG_LIMIT: Duration = Duration::from_secs(10);
 /// How long the end then waits for the batches in flight: their function's timeout is far longer.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the ready room may take.
+const ROOM_LIMIT: Duration = Duration::from_secs(15);
+
+/// The same where functions are served elsewhere: `cargo lambda watch` compiles a function at its first call.
+const REMOTE_ROOM_LIMIT: Duration = Duration::from_secs(600);
+
 /// Where the environment of functions that are served elsewhere is written, in the workspace.
 const ENV_FILE: &str = "target/local.env";
 
@@ -70,8 +76,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
         () = signals.next() => None,
     };
     let Some(runtime) = started else { return Ok(()) };
-    runtime.announce(arguments).await.map_err(|error| format!("standard output is closed: {error}"))?;
-    signals.next().await;
+    tokio::select! {
+        Err(error) = runtime.announce(arguments) => return Err(format!("standard output is closed: {error}")),
+        () = signals.next() => {}
+    }
     tracing::info!("ending: connections are closed, acknowledged messages are stored; a second signal ends at once");
     tokio::select! {
         () = runtime.end() => {}
@@ -137,7 +145,7 @@ async fn functions(
     if let Some(url) = &arguments.invoke_url {
         let file = lambda::workspace().join(ENV_FILE);
         std::fs::write(&file, stack::env_file(&variables)).map_err(|error| format!("{}: {error}", file.display()))?;
-        tracing::info!(url, "functions are served elsewhere: cargo lambda watch --env-file {ENV_FILE}");
+        tracing::info!(url, "serve the functions in another terminal: cargo lambda watch --env-file {ENV_FILE}");
         return Functions::remote(url);
     }
     let watchdog =
@@ -213,7 +221,8 @@ impl Runtime {
         if arguments.json {
             announcement::print_json(&self.addresses)
         } else {
-            announcement::print_banner(&self.addresses, &self.signer).await
+            let limit = if arguments.invoke_url.is_some() { REMOTE_ROOM_LIMIT } else { ROOM_LIMIT };
+            announcement::print_banner(&self.addresses, &self.signer, limit).await
         }
     }
 
