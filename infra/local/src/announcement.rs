@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::token::Signer;
+use crate::{identifier, token::Signer};
 
 /// How long the tokens of the announcement last.
 const TOKEN_EXPIRES_IN_S: i64 = 12 * 3600;
@@ -120,7 +120,8 @@ async fn courtyard(addresses: &Addresses, token: &str) -> Result<String, String>
 fn frames(room_id: &str) -> String {
     let subscribe = serde_json::json!({ "action": "subscribe", "id": "1", "roomId": room_id });
     let send = serde_json::json!({
-        "action": "send", "id": "2", "roomId": room_id, "clientMessageId": "first", "content": "Hello!",
+        // A new id at each start: with `--data` the old one would be the message of the last start again.
+        "action": "send", "id": "2", "roomId": room_id, "clientMessageId": identifier::uuid(), "content": "Hello!",
     });
     format!(
         "\nBoth are in a room named Courtyard. Paste the first frame in both, the second in one:\n\n  {subscribe}\n  {send}\n"
@@ -136,6 +137,11 @@ fn print(text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_frame_to_paste_is_a_new_message_at_each_start() {
+        assert_ne!(frames("g-1"), frames("g-1"));
+    }
 
     #[test]
     fn the_line_of_json_has_the_promised_fields_in_their_order() {

@@ -144,9 +144,14 @@ async fn functions(
     let variables = stack::variables(arguments, &used, &provision::topics(), signer);
     if let Some(url) = &arguments.invoke_url {
         let file = lambda::workspace().join(ENV_FILE);
-        std::fs::write(&file, stack::env_file(&variables)).map_err(|error| format!("{}: {error}", file.display()))?;
-        tracing::info!(url, "serve the functions in another terminal: cargo lambda watch --env-file {ENV_FILE}");
-        return Functions::remote(url);
+        // With CARGO_TARGET_DIR there may be no such directory yet.
+        let written = std::fs::create_dir_all(file.parent().unwrap_or(&file))
+            .and_then(|()| std::fs::write(&file, stack::env_file(&variables)));
+        written.map_err(|error| format!("{}: {error}", file.display()))?;
+        tracing::info!(url, "waiting for the functions: in another terminal, cargo lambda watch --env-file {ENV_FILE}");
+        let functions = Functions::remote(url)?;
+        functions.reachable().await;
+        return Ok(functions);
     }
     let watchdog =
         Watchdog::start().map_err(|error| format!("the watchdog of the functions did not start: {error}"))?;

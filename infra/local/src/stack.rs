@@ -85,10 +85,11 @@ pub(crate) fn variables(
     fixed.into_iter().chain(handed_on).chain(kafka).map(|(name, value)| (name.into(), value)).collect()
 }
 
-/// The same for `cargo lambda watch --env-file`, which sets what belongs to the Runtime API by itself.
+/// The same for `cargo lambda watch --env-file`, which sets what belongs to the Runtime API by itself. Values are quoted:
+/// it takes no bare one with `=`, as base64 has.
 pub(crate) fn env_file(variables: &[(String, String)]) -> String {
     let own = variables.iter().filter(|(name, _)| !name.starts_with("AWS_LAMBDA_"));
-    own.map(|(name, value)| format!("{name}={value}\n")).collect()
+    own.map(|(name, value)| format!("{name}=\"{value}\"\n")).collect()
 }
 
 /// Every function with its binary and its limits.
@@ -114,4 +115,16 @@ pub(crate) fn specs(
         })
     };
     binaries.into_iter().filter_map(spec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_for_cargo_lambda_has_quoted_values() {
+        let variables = [("AWS_LAMBDA_LOG_LEVEL", "WARN"), ("CURSOR_KEY", "YWJjZA=="), ("ALLOWED_ORIGINS", "")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(env_file(&variables), "CURSOR_KEY=\"YWJjZA==\"\nALLOWED_ORIGINS=\"\"\n");
+    }
 }

@@ -99,6 +99,13 @@ impl Functions {
         Ok(Self { source: Source::Remote(Arc::new(Remote::new(url)?)) })
     }
 
+    /// Waits until somebody takes invocations.
+    pub(crate) async fn reachable(&self) {
+        if let Source::Remote(remote) = &self.source {
+            remote.reachable().await;
+        }
+    }
+
     /// Invokes a function by name (`connect`, `message`, …) and waits for its answer.
     ///
     /// Dropping the future takes a waiting invocation back; one that a process already has runs to its end.

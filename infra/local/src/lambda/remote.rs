@@ -3,6 +3,8 @@
 //! `POST {url}/2015-03-31/functions/{name}/invocations` with the event as its body. An error is an answer that is not
 //! 200, that has the header `X-Amz-Function-Error`, or that is an object with `errorType` and `errorMessage`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
@@ -11,12 +13,17 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde::Deserialize;
+use tokio::{net::TcpStream, time::sleep};
 
 use super::InvokeError;
+
+/// The time between two looks whether the server is there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A server of functions.
 pub(super) struct Remote {
     url: String,
+    host_and_port: String,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -31,10 +38,18 @@ impl Remote {
     pub(super) fn new(url: &str) -> Result<Self, String> {
         let url = url.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
             return Err(format!("{url} is not an http:// URL"));
+        };
+        let host_and_port = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        Ok(Self { url: url.into(), host_and_port, client: Client::builder(TokioExecutor::new()).build_http() })
+    }
+
+    /// Waits until the server is there.
+    pub(super) async fn reachable(&self) {
+        while TcpStream::connect(&self.host_and_port).await.is_err() {
+            sleep(LOOK_INTERVAL).await;
         }
-        Ok(Self { url: url.into(), client: Client::builder(TokioExecutor::new()).build_http() })
     }
 
     pub(super) async fn invoke(&self, name: &str, payload: Bytes) -> Result<Bytes, InvokeError> {
