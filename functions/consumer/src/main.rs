@@ -26,6 +26,9 @@ use tokio::time::Instant;
 /// What is kept of the invocation's time to report what did not finish.
 const REPORT_MARGIN: Duration = Duration::from_secs(2);
 
+/// The time of an invocation whose deadline nobody names.
+const TIME_UNLESS_TOLD: Duration = Duration::from_secs(60);
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
@@ -42,7 +45,7 @@ async fn main() -> Result<(), Error> {
         let (consumer, metrics) = (Arc::clone(&consumer), Arc::clone(&metrics));
         async move {
             let now = Time::now();
-            let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+            let left = time_left(event.context.deadline(), SystemTime::now());
             let deadline = Instant::now() + left.saturating_sub(REPORT_MARGIN);
             let response = consumer.handle(event.payload, deadline, now).await;
             metrics.flush("consumer", now);
@@ -50,4 +53,22 @@ async fn main() -> Result<(), Error> {
         }
     }))
     .await
+}
+
+/// The time until the deadline. No invocation begins after its deadline: one in the past is none (`cargo lambda watch`
+/// names ten minutes after the start of 1970, and every batch would be reported as unfinished, for ever).
+fn time_left(deadline: SystemTime, now: SystemTime) -> Duration {
+    deadline.duration_since(now).unwrap_or(TIME_UNLESS_TOLD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_before_the_beginning_is_none() {
+        let now = SystemTime::now();
+        assert_eq!(time_left(now + Duration::from_secs(9), now), Duration::from_secs(9));
+        assert_eq!(time_left(SystemTime::UNIX_EPOCH + Duration::from_secs(600), now), TIME_UNLESS_TOLD);
+    }
 }
