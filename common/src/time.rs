@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -81,9 +81,26 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// The time of an invocation whose deadline nobody names.
+const TIME_UNLESS_TOLD: Duration = Duration::from_secs(60);
+
+/// The time until an invocation's deadline. None begins after its deadline, so one in the past is none: `cargo lambda
+/// watch` names ten minutes after the start of 1970, and all work would be left undone for lack of time.
+#[must_use]
+pub fn time_left(deadline: SystemTime, now: SystemTime) -> Duration {
+    deadline.duration_since(now).unwrap_or(TIME_UNLESS_TOLD)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_before_the_beginning_is_none() {
+        let now = SystemTime::now();
+        assert_eq!(time_left(now + Duration::from_secs(9), now), Duration::from_secs(9));
+        assert_eq!(time_left(UNIX_EPOCH + Duration::from_secs(600), now), TIME_UNLESS_TOLD);
+    }
 
     #[test]
     fn prints_utc_with_milliseconds_and_reads_it_back() {

@@ -18,16 +18,13 @@ use common::metrics::Metrics;
 use common::outbound::Outbound;
 use common::producer::Producer;
 use common::store::Store;
-use common::time::Time;
+use common::time::{Time, time_left};
 use handler::Consumer;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
 
 /// What is kept of the invocation's time to report what did not finish.
 const REPORT_MARGIN: Duration = Duration::from_secs(2);
-
-/// The time of an invocation whose deadline nobody names.
-const TIME_UNLESS_TOLD: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -53,22 +50,4 @@ async fn main() -> Result<(), Error> {
         }
     }))
     .await
-}
-
-/// The time until the deadline. No invocation begins after its deadline: one in the past is none (`cargo lambda watch`
-/// names ten minutes after the start of 1970, and every batch would be reported as unfinished, for ever).
-fn time_left(deadline: SystemTime, now: SystemTime) -> Duration {
-    deadline.duration_since(now).unwrap_or(TIME_UNLESS_TOLD)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_before_the_beginning_is_none() {
-        let now = SystemTime::now();
-        assert_eq!(time_left(now + Duration::from_secs(9), now), Duration::from_secs(9));
-        assert_eq!(time_left(SystemTime::UNIX_EPOCH + Duration::from_secs(600), now), TIME_UNLESS_TOLD);
-    }
 }

@@ -12,7 +12,7 @@ use common::metrics::Metrics;
 use common::outbound::Outbound;
 use common::producer::Producer;
 use common::store::Store;
-use common::time::Time;
+use common::time::{Time, time_left};
 use handler::{Sweeper, Timing};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Error> {
         let (sweeper, metrics) = (Arc::clone(&sweeper), Arc::clone(&metrics));
         async move {
             let now = Time::now();
-            let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+            let left = time_left(event.context.deadline(), SystemTime::now());
             let timing = Timing {
                 now,
                 last_start: Instant::now() + left.saturating_sub(LAST_ACTS),
