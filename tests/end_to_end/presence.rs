@@ -271,12 +271,28 @@ async fn a_reconnect_goes_unnoticed() {
     assert_eq!(unexpected(&at_bob, "presence", &alice), Vec::<Value>::new());
 }
 
-/// What an announcement costs, and that what says nothing costs one reading a batch.
+/// The whole way, with no record of the test's own: the sweeper finds out that nobody came back.
+#[tokio::test]
+async fn whoever_leaves_is_gone_when_the_grace_is_over() {
+    let madang = Runtime::start_with(&["--sweep-interval", "3600"], &[("PRESENCE_GRACE_SECONDS", "1")]);
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_bob = listen(&bob, &room, &["typing", "presence"]).await;
+    for _ in 0..2 {
+        let mut at_alice = alice.connect().await;
+        assert_eq!(presence(&mut at_bob, &alice).await["online"], true);
+        at_alice.catch_up().await;
+        drop(at_alice);
+        assert_eq!(madang.sweeping(presence(&mut at_bob, &alice)).await["online"], false);
+    }
+}
+
+/// An announcement costs a post for each connection that asked, however many rooms it shares, and what its rooms cost
+/// to read; what says nothing costs one reading a batch.
 #[tokio::test]
 async fn presence_costs_what_a_change_is_worth() {
     const ROOMS: u32 = 30;
     const RECORDS: u32 = 40;
-    let madang = Runtime::start(&["--batching-window-ms", "300"]);
+    let madang = Runtime::start(&["--batching-window-ms", "500"]);
     let (alice, bob, carol) = (madang.person("alice").await, madang.person("bob").await, madang.person("carol").await);
     let mut rooms = Vec::new();
     for _ in 0..ROOMS {
@@ -287,27 +303,39 @@ async fn presence_costs_what_a_change_is_worth() {
         at_bob.subscribe_with(room, &["typing", "presence"]).await;
         at_carol.subscribe_with(room, &["presence"]).await;
     }
-    let mut at_alice = alice.connect().await;
-    at_alice.act(typing(&rooms[0])).await;
-    settled(&madang, &alice, &rooms[0], &mut at_bob).await;
-    let counts = async || {
-        let of = async |name| madang.counted("consumer", name).await;
-        [of("Records").await, of("ReadHalfUnits").await, of("WriteUnits").await, of("Posts").await]
-    };
-    let handled = async |records: f64| {
-        eventually("the records handled", async || {
-            let now = counts().await;
-            (now[0] >= records).then_some(now)
+    // Read and write units, and posts, once so many records are handled.
+    let once_handled = async |records: f64| {
+        eventually(&format!("{records} records handled"), async || {
+            let now = madang.counted("consumer", &["Records", "ReadHalfUnits", "WriteUnits", "Posts"]).await;
+            assert!(now[0] <= records, "more records than expected: {now:?}");
+            (now[0] == records).then(|| [now[1] / 2.0, now[2], now[3]])
         })
         .await
     };
-    let before = counts().await;
-    put_signals(&madang, &alice, &["session.check"]).await;
-    let after = handled(before[0] + 1.0).await;
-    println!("an announcement in {ROOMS} rooms: {:?}", [1, 2, 3].map(|at| after[at] - before[at]));
-    let before = after;
+    let differences = |before: [f64; 3], after: [f64; 3]| [0, 1, 2].map(|at| after[at] - before[at]);
+    // The rooms' creations, and two sessions.
+    let mut handled = f64::from(ROOMS) + 2.0;
+    let before = once_handled(handled).await;
+    let mut at_alice = alice.connect().await;
+    for client in [&mut at_bob, &mut at_carol] {
+        assert_eq!(presence(client, &alice).await["online"], true);
+    }
+    handled += 1.0;
+    let after = once_handled(handled).await;
+    let [read, write, posts] = differences(before, after);
+    assert_eq!(posts, 2.0);
+    assert_eq!(read, 1.5 + f64::from(3 * ROOMS), "the sessions, the index; head, membership and subscriptions of each");
+    assert_eq!(write, 3.0, "the note, and its place in the index of what is due");
+
+    at_alice.act(typing(&rooms[0])).await;
+    typed(&mut at_bob, &rooms[0], &alice).await;
+    handled += 1.0;
+    let before = once_handled(handled).await;
+    assert_eq!(differences(after, before), [3.0, 0.0, 1.0], "typing");
     let burst: Vec<&str> = (0..RECORDS).map(|n| if n % 2 == 0 { "session.opened" } else { "session.closed" }).collect();
     put_signals(&madang, &alice, &burst).await;
-    let after = handled(before[0] + f64::from(RECORDS)).await;
-    println!("{RECORDS} records that say nothing: {:?}", [1, 2, 3].map(|at| after[at] - before[at]));
+    handled += f64::from(RECORDS);
+    let [read, write, posts] = differences(before, once_handled(handled).await);
+    assert_eq!((write, posts), (0.0, 0.0));
+    assert!(read <= 4.0, "{read} read units: {RECORDS} records are a batch or a few");
 }

@@ -310,10 +310,10 @@ impl Runtime {
         }
     }
 
-    /// What a function has counted under a name since the start.
-    pub async fn counted(&self, function: &str, name: &str) -> f64 {
+    /// What a function has counted under these names since the start.
+    pub async fn counted<const N: usize>(&self, function: &str, names: &[&str; N]) -> [f64; N] {
         let counts = self.http().get("/dev/metrics").await.good(200);
-        counts[function][name].as_f64().unwrap_or_default()
+        names.map(|name| counts[function][name].as_f64().unwrap_or_default())
     }
 
     /// How many lines of the log hold a text.
