@@ -89,7 +89,7 @@ async fn thirty_markers_at_once_end_at_the_highest() {
             async move { store.move_marker(&marker(&room, number.into(), "bob", said), seq(said)).await.unwrap() },
         )
     });
-    let change = |role| {
+    let change = |role: Role| {
         let number = 100 + role as u128;
         tables.commit(
             &room,
