@@ -147,5 +147,5 @@ async fn a_look_costs_one_read_and_a_note_what_the_item_takes() {
     let read = presence_at(&tables, &user, NOW).await;
     assert_eq!(tables.units(), Units { read: 1.0, write: 0.0 });
     tables.store.note_announced(&user, &read, true).await.unwrap();
-    assert_eq!(tables.units(), Units { read: 0.0, write: 1.0 });
+    assert_eq!(tables.units(), Units { read: 0.0, write: 3.0 });
 }

@@ -13,7 +13,7 @@
 //! have changed back before the records come again, leaves others with what they heard until the next change.
 //!
 //! Told are subscriptions to the user's rooms as the index lists them, which may be a second late. In numbers: a look is
-//! 1 read unit; an announcement 1 write unit, 2 read units and the subscriptions of each room, the index, and one post for
+//! 1 read unit; an announcement 3 write units, 2 read units and the subscriptions of each room, the index, and one post for
 //! each connection, however many rooms it shares.
 
 use std::cmp::Reverse;
