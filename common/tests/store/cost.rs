@@ -198,7 +198,7 @@ async fn a_marker_is_one_write() {
     let marker = marker(&room, 1, "user-001", 99);
     tables.store.move_marker(&marker, marker.seq.min(head.last_seq)).await.unwrap();
     assert_eq!(tables.units(), units(1, 1));
-    tables.store.live_connections(&[marker.user_id.clone()], NOW).await.unwrap();
+    tables.store.live_connections(std::slice::from_ref(&marker.user_id), NOW).await.unwrap();
     assert_eq!(tables.units(), units(0, 1));
 }
 
