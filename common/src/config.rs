@@ -9,7 +9,8 @@ use jsonwebtoken::Algorithm;
 use rdkafka::ClientConfig;
 
 use crate::limits::{
-    PRESENCE_GRACE_DEFAULT_SECONDS, PRESENCE_GRACE_MAX_SECONDS, SESSIONS_PER_USER_DEFAULT, SESSIONS_PER_USER_MAX,
+    FRAME_MAX_BYTES, PRESENCE_GRACE_DEFAULT_SECONDS, PRESENCE_GRACE_MAX_SECONDS, SESSIONS_PER_USER_DEFAULT,
+    SESSIONS_PER_USER_MAX, STOMP_MESSAGE_DEFAULT_BYTES, STOMP_MESSAGE_MIN_BYTES,
 };
 
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
@@ -174,6 +175,18 @@ impl SessionConfig {
             grace_ms: grace.ok_or(ConfigError::invalid("PRESENCE_GRACE_SECONDS", "seconds, at most 3600"))? * 1_000,
         })
     }
+}
+
+/// `STOMP_MESSAGE_BYTES`: the longest WebSocket message that several STOMP frames are put into, 1,024 to 32,768 bytes,
+/// 8,192 unless set: what a Spring client on Tomcat takes unless it is told otherwise.
+///
+/// # Errors
+/// It holds something else.
+pub fn stomp_message_bytes(environment: &Environment) -> Result<usize, ConfigError> {
+    let bytes = environment.optional("STOMP_MESSAGE_BYTES").map(str::parse).transpose().ok();
+    let bytes = bytes.map(|bytes| bytes.unwrap_or(STOMP_MESSAGE_DEFAULT_BYTES));
+    let bytes = bytes.filter(|bytes| (STOMP_MESSAGE_MIN_BYTES..=FRAME_MAX_BYTES).contains(bytes));
+    bytes.ok_or(ConfigError::invalid("STOMP_MESSAGE_BYTES", "a number of bytes from 1024 to 32768"))
 }
 
 /// Where frames are posted.

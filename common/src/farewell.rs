@@ -1,5 +1,5 @@
-//! Closing a connection from the server's side. A function cannot close after its route response, so `bye` is posted,
-//! awaited, and then the connection is deleted; `$disconnect` removes its rows.
+//! Closing a connection from the server's side. A function cannot close after its route response, so the last frame
+//! (`bye`, or ERROR) is posted, awaited, and then the connection is deleted; `$disconnect` removes its rows.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::code::ByeCode;
-use crate::codec::frame::ServerFrame;
-use crate::codec::json;
+use crate::codec::Dialect;
 use crate::id::ConnectionId;
 use crate::outbound::{Outbound, PostError};
 use crate::store::{LiveConnection, Store};
@@ -23,9 +22,21 @@ const OPENING_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// It is gone, or could not be ended.
-pub async fn say(outbound: &Outbound, connection: &ConnectionId, code: ByeCode) -> Result<(), PostError> {
-    let bye = json::encode(&ServerFrame::bye(code));
-    match outbound.post(connection, bye.as_bytes()).await {
+pub async fn say(
+    outbound: &Outbound,
+    connection: &ConnectionId,
+    dialect: &Dialect,
+    code: ByeCode,
+) -> Result<(), PostError> {
+    end_with(outbound, connection, &dialect.farewell(code)).await
+}
+
+/// Posts a connection's last frame, whatever it says, and ends it.
+///
+/// # Errors
+/// It is gone, or could not be ended.
+pub async fn end_with(outbound: &Outbound, connection: &ConnectionId, last: &str) -> Result<(), PostError> {
+    match outbound.post(connection, last.as_bytes()).await {
         // Whoever does not take their farewell is let go without it.
         Ok(()) | Err(PostError::Slow) => outbound.close(connection).await,
         Err(error @ (PostError::Gone | PostError::Refused)) => Err(error),
@@ -42,7 +53,7 @@ async fn close_replaced(store: &Store, outbound: &Outbound, session: &LiveConnec
     let connection = &session.connection;
     let limit = Instant::now() + OPENING_LIMIT;
     loop {
-        match say(outbound, connection, ByeCode::SessionReplaced).await {
+        match say(outbound, connection, &session.dialect, ByeCode::SessionReplaced).await {
             Ok(()) => return,
             Err(PostError::Gone) if session.is_established(now) => {
                 if let Err(error) = store.remove_connection(connection, now).await {

@@ -143,6 +143,24 @@ macro_rules! as_text {
 as_text!(CommandId);
 as_text!(MessageId);
 
+/// What one server frame is called where its protocol wants a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameId(Ulid);
+
+impl FrameId {
+    /// From a time and 80 random bits.
+    #[must_use]
+    pub fn new(time: crate::time::Time, random: u128) -> Self {
+        Self(Ulid::from_parts(u64::try_from(time.unix_ms()).unwrap_or_default(), random))
+    }
+}
+
+impl fmt::Display for FrameId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
 /// The place of an event in its room's log: dense, from 1; 0 stands before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "u64")]
@@ -179,6 +197,13 @@ impl Seq {
     }
 }
 
+impl FromStr for Seq {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.parse().map_err(|_| InvalidId).and_then(Self::new)
+    }
+}
+
 impl TryFrom<u64> for Seq {
     type Error = InvalidId;
     fn try_from(value: u64) -> Result<Self, InvalidId> {
@@ -205,8 +230,7 @@ impl FromStr for MessageId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let (epoch, seq) = text.rsplit_once('.').ok_or(InvalidId)?;
-        let seq: u64 = seq.parse().map_err(|_| InvalidId)?;
-        let id = Self { epoch: epoch.parse()?, seq: Seq::new(seq)? };
+        let id = Self { epoch: epoch.parse()?, seq: seq.parse()? };
         if id.to_string() == text { Ok(id) } else { Err(InvalidId) }
     }
 }

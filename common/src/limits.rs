@@ -83,3 +83,20 @@ pub const PRESENCE_GRACE_MAX_SECONDS: i64 = 3_600;
 pub const TOKEN_MAX_BYTES: usize = 10_240;
 /// How many seconds past `exp`, or before `nbf`, a token still counts (ours: covers clocks that differ).
 pub const TOKEN_LEEWAY_SECONDS: u64 = 30;
+/// Most headers of a STOMP frame (ours: clients send a handful).
+pub const STOMP_HEADERS_MAX: usize = 64;
+/// Longest line of a STOMP frame's head, in bytes (a token, and what stands before it).
+pub const STOMP_HEADER_LINE_MAX_BYTES: usize = TOKEN_MAX_BYTES + 1_024;
+/// Longest id of a STOMP subscription, in bytes (ours: it is part of a DynamoDB sort key, which has at most 1,024).
+pub const STOMP_SUBSCRIPTION_ID_MAX_BYTES: usize = 128;
+/// Most STOMP frames in one WebSocket message (ours: they are obeyed one after the other within a function's timeout).
+pub const STOMP_FRAMES_PER_MESSAGE_MAX: usize = 100;
+/// Most subscriptions of one STOMP connection to its user's queue (ours: each notice is copied for each).
+pub const STOMP_USER_QUEUES_MAX: usize = 4;
+/// Longest WebSocket message that several STOMP frames are put into unless configured otherwise, in bytes (Tomcat's
+/// client, which Spring uses, takes 8 KB unless told otherwise).
+pub const STOMP_MESSAGE_DEFAULT_BYTES: usize = 8_192;
+/// Shortest such message that can be configured, in bytes (ours: room for one frame).
+pub const STOMP_MESSAGE_MIN_BYTES: usize = 1_024;
+/// How often a STOMP client is asked for a heart-beat, in milliseconds (half of API Gateway's idle limit of ten minutes).
+pub const STOMP_HEARTBEAT_MS: u64 = 300_000;

@@ -29,4 +29,5 @@ mod reading;
 mod resume;
 mod rooms;
 mod sessions;
+mod stomp;
 mod sweeper;

@@ -72,11 +72,11 @@ async fn a_slow_connection_of_a_room_gone_quiet_is_told_to_resync() {
     madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
     at_alice.send(&room, "c1", "a last word").await;
     at_alice.message(&room, "c1").await;
-    eventually("the mark", async || madang.is_lagged(&room, &connection).await.then_some(())).await;
+    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
     madang.faults(json!({})).await;
     let resync = madang.sweeping(at_bob.push("resync")).await;
     assert_eq!((&resync["roomId"], &resync["lastSeq"]), (&json!(room), &json!(2)), "{resync}");
-    eventually("the mark cleared", async || (!madang.is_lagged(&room, &connection).await).then_some(())).await;
+    eventually("the mark cleared", async || (!madang.is_lagged(&room, &connection, "json").await).then_some(())).await;
     madang.sweep().await;
     at_bob.catch_up().await;
     assert!(!at_bob.pushes().iter().any(|push| push["type"] == "resync"), "one is enough");

@@ -4,37 +4,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::contract::contracts;
-use crate::deadline::PATIENCE;
 use crate::person::seq_of;
+use crate::socket::Socket;
 
-/// How many frames a failure shows.
-const SHOWN_MAX: usize = 40;
-
-/// A handshake that was refused.
-#[derive(Debug)]
-pub struct Refused {
-    /// The status.
-    pub status: u16,
-    /// The body.
-    pub body: String,
-}
-
-/// How the other side closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// The close code; none when the connection just ended.
-    pub code: Option<u16>,
-}
+pub use crate::socket::{Closed, Refused};
 
 /// A connection.
 pub struct Client {
@@ -42,8 +20,7 @@ pub struct Client {
     pub user: String,
     /// The subprotocols that the handshake's answer named.
     pub subprotocols: Vec<String>,
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    seen: Vec<String>,
+    socket: Socket,
     sent_count: u64,
     asked: HashMap<String, Value>,
     answers: HashMap<String, Value>,
@@ -51,7 +28,6 @@ pub struct Client {
     pushes: Vec<Value>,
     events: HashMap<String, BTreeMap<u64, Value>>,
     epochs: HashMap<String, Value>,
-    closed: Option<Closed>,
 }
 
 impl Client {
@@ -63,27 +39,11 @@ impl Client {
     /// # Panics
     /// It failed in another way, or not in time.
     pub async fn open(user: &str, address: &str, headers: &[(&str, &str)]) -> Result<Self, Refused> {
-        let mut request = address.into_client_request().expect("an address");
-        for (name, value) in headers {
-            let name: HeaderName = name.parse().expect("a header name");
-            request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header value"));
-        }
-        let opened = tokio::time::timeout(PATIENCE, connect_async(request)).await;
-        let (socket, response) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(Error::Http(response))) => {
-                let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-                return Err(Refused { status: response.status().as_u16(), body });
-            }
-            Ok(Err(error)) => panic!("{user}: the handshake failed: {error}"),
-            Err(_) => panic!("{user}: no handshake within {PATIENCE:?}"),
-        };
-        let subprotocols = response.headers().get_all("sec-websocket-protocol").iter();
+        let socket = Socket::open(user, address, headers).await?;
         Ok(Self {
             user: user.to_owned(),
-            subprotocols: subprotocols.map(|value| value.to_str().expect("text").to_owned()).collect(),
+            subprotocols: socket.subprotocols().to_vec(),
             socket,
-            seen: Vec::new(),
             sent_count: 0,
             asked: HashMap::new(),
             answers: HashMap::new(),
@@ -91,7 +51,6 @@ impl Client {
             pushes: Vec::new(),
             events: HashMap::new(),
             epochs: HashMap::new(),
-            closed: None,
         })
     }
 
@@ -103,20 +62,13 @@ impl Client {
         {
             self.asked.insert(id.to_owned(), frame);
         }
-        self.say_message(Message::text(text)).await;
+        self.socket.send(Message::text(text)).await;
     }
 
     /// Sends parts of a message as they are, whatever they are.
     pub async fn say_raw(&mut self, frames: Vec<Frame>) {
         for frame in frames {
-            self.say_message(Message::Frame(frame)).await;
-        }
-    }
-
-    async fn say_message(&mut self, message: Message) {
-        match self.socket.send(message).await {
-            Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Io(_) | Error::Protocol(_)) => {}
-            Err(error) => panic!("{}: a frame cannot be sent: {error}", self.user),
+            self.socket.send(Message::Frame(frame)).await;
         }
     }
 
@@ -155,7 +107,7 @@ impl Client {
             if let Some(at) = self.pushes.iter().position(|push| push.get("type").is_none()) {
                 return Some(self.pushes.remove(at));
             }
-            if self.closed.is_some() {
+            if self.is_closed() {
                 return None;
             }
             self.hear(&format!("the answer to {id}, or a service frame")).await;
@@ -298,7 +250,7 @@ impl Client {
     /// Waits until the other side closes, reading on until then.
     pub async fn closed(&mut self) -> Closed {
         loop {
-            if let Some(closed) = &self.closed {
+            if let Some(closed) = self.socket.closed() {
                 return closed.clone();
             }
             self.hear("the close").await;
@@ -307,37 +259,25 @@ impl Client {
 
     /// Whether the other side has closed, as far as was heard.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.is_some()
+    pub const fn is_closed(&self) -> bool {
+        self.socket.closed().is_some()
     }
 
     /// Reads one frame and files it.
     async fn hear(&mut self, awaited: &str) {
-        assert!(self.closed.is_none(), "{}: closed while waiting for {awaited}\n{}", self.user, self.shown());
-        let Ok(heard) = tokio::time::timeout(PATIENCE, self.socket.next()).await else {
-            panic!("{}: not within {PATIENCE:?}: {awaited}\n{}", self.user, self.shown());
-        };
-        match heard {
-            Some(Ok(Message::Text(text))) => self.file(text.as_str()),
-            Some(Ok(Message::Close(frame))) => {
-                self.seen.push(format!("{frame:?}"));
-                self.closed = Some(Closed { code: frame.map(|frame| frame.code.into()) });
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(other)) => panic!("{}: a frame that is not text: {other:?}", self.user),
-            None | Some(Err(_)) => self.closed = Some(Closed { code: None }),
+        if let Some(text) = self.socket.hear(awaited).await {
+            self.file(&text);
         }
     }
 
     fn file(&mut self, text: &str) {
-        self.seen.push(text.to_owned());
         let frame: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{}: not JSON: {text}", self.user));
         contracts().judge_frame(&frame);
         if let Some(id) = frame["id"].as_str() {
             if let Some(asked) = self.asked.remove(id) {
                 contracts().judge_exchange(&asked, &frame);
             }
-            assert!(self.answered.insert(id.to_owned()), "{}: a second answer to {id}\n{}", self.user, self.shown());
+            assert!(self.answered.insert(id.to_owned()), "{}: a second answer to {id}", self.socket);
             self.answers.insert(id.to_owned(), frame);
         } else if frame["type"] == "events" {
             self.file_events(&frame);
@@ -362,13 +302,6 @@ impl Client {
                 assert_eq!(before, event, "{}: two different events with seq {seq} in {room}", self.user);
             }
         }
-    }
-
-    /// The last frames, for a failure.
-    fn shown(&self) -> String {
-        let first = self.seen.len().saturating_sub(SHOWN_MAX);
-        let shown = self.seen.get(first..).unwrap_or_default().join("\n  ");
-        format!("the last of {} frames that {} saw:\n  {shown}", self.seen.len(), self.user)
     }
 }
 

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`runtime`] | a running system: the shared one, or one of a test's own that may be harmed |
 //! | [`person`] | a user with a token: HTTP calls, rooms, connections |
-//! | [`client`] | one WebSocket connection, which checks what must always be true of what it hears |
+//! | [`client`] | one connection that speaks JSON, which checks what must always be true of what it hears |
+//! | [`stomp`] | one that speaks STOMP, likewise |
 //! | [`http`] | HTTP calls and answers |
 //! | [`admin`] | the operators' command line, run as a process |
 //! | [`contract`] | the published contracts, which judge every frame and answer |
@@ -26,8 +27,11 @@ pub mod http;
 pub mod person;
 mod process;
 pub mod runtime;
+mod socket;
+pub mod stomp;
 mod workspace;
 
 pub use client::Client;
 pub use person::Person;
 pub use runtime::Runtime;
+pub use stomp::Stomp;

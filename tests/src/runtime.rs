@@ -331,9 +331,10 @@ impl Runtime {
         connections.into_iter().flat_map(|connections| connections.keys().cloned()).collect()
     }
 
-    /// Whether a `resync` waits for a connection.
-    pub async fn is_lagged(&self, room: &str, connection: &str) -> bool {
-        let key = json!({"PK": {"S": format!("ROOM#{room}")}, "SK": {"S": format!("CONN#{connection}#json")}});
+    /// Whether a `resync` waits for a connection's subscription.
+    pub async fn is_lagged(&self, room: &str, connection: &str, subscription: &str) -> bool {
+        let key =
+            json!({"PK": {"S": format!("ROOM#{room}")}, "SK": {"S": format!("CONN#{connection}#{subscription}")}});
         let get = json!({"TableName": "connections", "ConsistentRead": true, "Key": key});
         !self.table("GetItem", &get).await["Item"]["laggedSeq"].is_null()
     }

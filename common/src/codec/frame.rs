@@ -106,6 +106,15 @@ pub enum ServerFrame {
         #[serde(flatten)]
         reason: Reason,
     },
+    /// Events of a room. The fan-out puts many into one frame by [`super::json::events_frames`].
+    Events {
+        /// The room.
+        room_id: RoomId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// In order.
+        events: Vec<RoomEvent>,
+    },
     /// The sender had sent the same message before.
     Duplicate {
         /// The room.
@@ -306,6 +315,29 @@ pub enum Reconnect {
 }
 
 impl ServerFrame {
+    /// The `type` of the frame, on every wire.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Authenticated { .. } => "authenticated",
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Ack { .. } => "ack",
+            Self::History { .. } => "history",
+            Self::Pong { .. } => "pong",
+            Self::Error { .. } => "error",
+            Self::Events { .. } => "events",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Nack { .. } => "nack",
+            Self::Notice { .. } => "notice",
+            Self::Read { .. } => "read",
+            Self::Typing { .. } => "typing",
+            Self::Presence { .. } => "presence",
+            Self::Resync { .. } => "resync",
+            Self::Bye { .. } => "bye",
+        }
+    }
+
     /// `bye` with what goes with its code.
     #[must_use]
     pub const fn bye(code: ByeCode) -> Self {

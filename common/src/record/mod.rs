@@ -11,15 +11,17 @@
 
 mod marker;
 pub mod origin;
+mod reply;
 mod signal;
 
 pub use marker::Marker;
+pub use reply::ReplyTo;
 pub use signal::{Signal, SignalBody};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClientMessageId, CommandId, ConnectionId, MessageId, RoomId, UserId};
+use crate::id::{ClientMessageId, CommandId, MessageId, RoomId, UserId};
 use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, READ_EVENTS_TOPIC};
 use crate::room::Role;
 use crate::text::{Content, RoomName};
@@ -142,16 +144,6 @@ pub fn decode(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<A
     }
 }
 
-/// The connection that waits for an outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReplyTo {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// When the token expires; afterwards the outcome is not told.
-    pub expires_at: i64,
-}
-
 /// The bytes on a topic are not a record of ours. The reason carries nothing of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
@@ -232,6 +224,8 @@ impl RecordBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::stomp::{Ack, Subscription, Version};
+    use crate::codec::{Dialect, Session};
 
     fn sample() -> Record {
         Record {
@@ -252,8 +246,13 @@ mod tests {
     fn decode_is_the_inverse_of_value() {
         let mut record = sample();
         assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record.clone()));
-        record.reply_to = Some(ReplyTo { connection: "TXzPWdnOjoECGjA=".parse().unwrap(), expires_at: 5 });
-        assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record.clone()));
+        let queue = Subscription { id: "a\"b".parse().unwrap(), ack: Ack::Client };
+        let session = Session { version: Some(Version::V11), queues: vec![queue] };
+        for dialect in [Dialect::Json, Dialect::Stomp(session)] {
+            let connection = "TXzPWdnOjoECGjA=".parse().unwrap();
+            record.reply_to = Some(ReplyTo { connection, dialect, receipt: Some("r".to_owned()), expires_at: 5 });
+            assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record.clone()));
+        }
         record.body = RecordBody::RoomCreated {};
         assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record));
     }

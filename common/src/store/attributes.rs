@@ -74,6 +74,10 @@ impl Item {
         self.0.get(name).and_then(|value| value.as_ss().ok()).map(Vec::as_slice).unwrap_or_default()
     }
 
+    pub(super) fn list(&self, name: &str) -> &[AttributeValue] {
+        self.0.get(name).and_then(|value| value.as_l().ok()).map(Vec::as_slice).unwrap_or_default()
+    }
+
     pub(super) fn flag(&self, name: &str) -> bool {
         self.0.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or_default()
     }

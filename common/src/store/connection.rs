@@ -8,9 +8,11 @@ use super::attributes::{Item, number, text};
 use super::commit::invalid;
 use super::keys::{self, Key};
 use super::session::{LiveConnection, OpenError, Opening, Session};
-use super::{Store, StoreError, classify, names};
+use super::{Store, StoreError, classify, dialect, names};
 use crate::auth::{Principal, end_of_leeway};
 use crate::code::ByeCode;
+use crate::codec::stomp::Subscription;
+use crate::codec::{Codec, Dialect};
 use crate::id::{ConnectionId, UserId};
 use crate::limits::{CONNECTION_MAX_MS, PENDING_MAX_MS};
 use crate::time::Time;
@@ -29,6 +31,8 @@ pub struct Connection {
     pub id: ConnectionId,
     /// When it was opened.
     pub connected_at: Time,
+    /// How it speaks.
+    pub dialect: Dialect,
     /// Who speaks on it, if anybody yet.
     pub state: ConnectionState,
 }
@@ -78,6 +82,7 @@ impl Store {
         let mut item = Item::at(key.clone())
             .with("connectedAt", number(connection.connected_at.unix_ms()))
             .with("ttl", number(connection.ttl()))
+            .with_dialect(&connection.dialect)
             .with_due(&key, connection.due());
         if let ConnectionState::Live(Principal { user, expires_at }) = &connection.state {
             item = item.with("user", text(user)).with("tokenExpiresAt", number(expires_at.unix_ms()));
@@ -85,7 +90,9 @@ impl Store {
         let put = Put::builder().table_name(&self.connections).set_item(Some(item.0)).build().map_err(invalid)?;
         let put = TransactWriteItem::builder().put(put).build();
         match &connection.state {
-            ConnectionState::Live(principal) => self.open(connection, principal, Opening::Takes, put, now).await,
+            ConnectionState::Live(principal) => {
+                self.open(connection, &connection.dialect, principal, Opening::Takes, put, now).await
+            }
             ConnectionState::Pending | ConnectionState::Closing(_) => {
                 self.transact(vec![put]).await?;
                 Ok(Vec::new())
@@ -93,14 +100,17 @@ impl Store {
         }
     }
 
-    /// Gives a connection its user, or its user's next token. On a live connection the expiry moves on its
-    /// subscriptions too. Gives the connections that gave way to it; they are marked as closing.
+    /// Gives a connection its user, or its user's next token, and the dialect that it speaks from now on. On a live
+    /// connection the expiry moves on its subscriptions too. Gives the connections that gave way to it; they are marked
+    /// as closing.
     ///
     /// # Errors
-    /// [`OpenError::Changed`] when the connection is no more, is closing, or is somebody else's.
+    /// [`OpenError::Changed`] when the connection is no more, is closing, is somebody else's, or has settled on another
+    /// version of STOMP.
     pub async fn authenticate(
         &self,
         connection: &Connection,
+        dialect: &Dialect,
         principal: &Principal,
         now: Time,
     ) -> Result<Vec<LiveConnection>, OpenError> {
@@ -108,11 +118,16 @@ impl Store {
         let live = Connection { state: ConnectionState::Live(principal.clone()), ..connection.clone() };
         let update = Update::builder()
             .table_name(&self.connections)
-            .update_expression("SET #user = :user, tokenExpiresAt = :expires, GSI2PK = :shard, GSI2SK = :due")
+            .update_expression(
+                "SET #user = :user, tokenExpiresAt = :expires, GSI2PK = :shard, GSI2SK = :due, codec = :codec",
+            )
             .condition_expression(
-                "attribute_exists(PK) AND attribute_not_exists(closing) \
+                "codec IN (:codec, :json, :stomp) AND attribute_not_exists(closing) \
                  AND (attribute_not_exists(#user) OR #user = :user)",
             )
+            .expression_attribute_values(":json", text(Codec::Json))
+            .expression_attribute_values(":stomp", text(Codec::Stomp(None)))
+            .expression_attribute_values(":codec", text(dialect.codec()))
             .set_expression_attribute_names(names(&[("#user", "user")]))
             .expression_attribute_values(":user", text(&principal.user))
             .expression_attribute_values(":expires", number(principal.expires_at.unix_ms()))
@@ -123,9 +138,9 @@ impl Store {
             .map_err(invalid)?;
         let update = TransactWriteItem::builder().update(update).build();
         match connection.state {
-            ConnectionState::Pending => self.open(connection, principal, Opening::Takes, update, now).await,
+            ConnectionState::Pending => self.open(connection, dialect, principal, Opening::Takes, update, now).await,
             ConnectionState::Live(_) => {
-                self.open(connection, principal, Opening::Has, update, now).await?;
+                self.open(connection, dialect, principal, Opening::Has, update, now).await?;
                 self.move_expiry(&connection.id, principal.expires_at, now).await?;
                 Ok(Vec::new())
             }
@@ -136,15 +151,44 @@ impl Store {
     async fn open(
         &self,
         connection: &Connection,
+        dialect: &Dialect,
         principal: &Principal,
         opening: Opening,
         write: TransactWriteItem,
         now: Time,
     ) -> Result<Vec<LiveConnection>, OpenError> {
-        let session = Session { connected_at: connection.connected_at, expires_at: principal.expires_at };
+        let session = Session {
+            connected_at: connection.connected_at,
+            expires_at: principal.expires_at,
+            dialect: dialect.clone(),
+        };
         let opened = self.open_session((&principal.user, &connection.id, session), opening, write, now);
-        let outcome = tokio::time::timeout(OPENING_TIMEOUT, opened).await;
-        outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("opening a session took too long".to_owned()).into()))
+        in_time(opened).await
+    }
+
+    /// Changes a live connection's subscriptions to its user's queue, on the connection and in its session alike.
+    ///
+    /// # Errors
+    /// [`OpenError::Changed`] when the connection is not as it was read.
+    pub async fn change_queues(
+        &self,
+        connection: &ConnectionId,
+        principal: &Principal,
+        queues: &[Subscription],
+        now: Time,
+    ) -> Result<(), OpenError> {
+        let key = Key::connection(connection);
+        let update = Update::builder()
+            .table_name(&self.connections)
+            .set_key(Some(key.into_item()))
+            .update_expression("SET queues = :queues")
+            .condition_expression("tokenExpiresAt = :expires AND attribute_not_exists(closing)")
+            .expression_attribute_values(":queues", dialect::queues(queues))
+            .expression_attribute_values(":expires", number(principal.expires_at.unix_ms()))
+            .build()
+            .map_err(invalid)?;
+        let update = TransactWriteItem::builder().update(update).build();
+        in_time(self.change_session_queues((&principal.user, connection), queues, update, now)).await
     }
 
     /// What marks a connection as closing because a newer session took its place; due at once, so that the sweeper
@@ -272,6 +316,12 @@ impl Store {
     }
 }
 
+/// The outcome of opening or changing a session, within the time that there is for it.
+async fn in_time<T>(opened: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    let outcome = tokio::time::timeout(OPENING_TIMEOUT, opened).await;
+    outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("opening a session took too long".to_owned()).into()))
+}
+
 pub(super) fn connection_from_item(id: &ConnectionId, item: &Item) -> Result<Connection, StoreError> {
     let state = if item.optional_text("closing").is_some() {
         // A code that a later version wrote: whoever is told comes back and is told more.
@@ -281,5 +331,5 @@ pub(super) fn connection_from_item(id: &ConnectionId, item: &Item) -> Result<Con
     } else {
         ConnectionState::Pending
     };
-    Ok(Connection { id: id.clone(), connected_at: item.time("connectedAt")?, state })
+    Ok(Connection { id: id.clone(), connected_at: item.time("connectedAt")?, dialect: item.dialect()?, state })
 }

@@ -12,9 +12,6 @@ use crate::id::{ConnectionId, RoomId, Seq, UserId};
 use crate::room::state::DedupeKey;
 use crate::time::Time;
 
-/// The subscription id of connections whose codec has none of its own.
-pub(super) const JSON_SUBSCRIPTION: &str = "json";
-
 /// A primary key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
@@ -130,8 +127,12 @@ pub(super) fn split_due(partition: &str, sort: &str) -> Result<DueItem, StoreErr
         "META" => split_connection(partition).map(DueItem::Connection),
         "SESSIONS" => split_user(partition).map(DueItem::Sessions),
         sort => {
-            let (connection, _) = split_room_subscription(sort)?;
-            Ok(DueItem::Subscription { room: split_room(partition)?, connection })
+            let (connection, subscription) = split_room_subscription(sort)?;
+            Ok(DueItem::Subscription {
+                room: split_room(partition)?,
+                connection,
+                subscription: subscription.to_owned(),
+            })
         }
     }
 }
@@ -215,8 +216,8 @@ mod tests {
                 (Key::connection(&connection), DueItem::Connection(connection.clone())),
                 (Key::sessions(&user), DueItem::Sessions(user)),
                 (
-                    Key::room_subscription(&room, &connection, JSON_SUBSCRIPTION),
-                    DueItem::Subscription { room: room.clone(), connection: connection.clone() },
+                    Key::room_subscription(&room, &connection, "a#b"),
+                    DueItem::Subscription { room, connection, subscription: "a#b".to_owned() },
                 ),
             ] {
                 proptest::prop_assert_eq!(split_due(&key.partition, &key.sort).unwrap(), item);

@@ -8,6 +8,7 @@ mod attributes;
 mod command;
 mod commit;
 mod connection;
+mod dialect;
 mod event;
 mod keys;
 mod presence;
@@ -23,7 +24,7 @@ pub use presence::Presence;
 pub use reading::RoomPreview;
 pub use room::{Created, NewRoom, RoomListEntry};
 pub use session::{LiveConnection, OpenError};
-pub use subscription::{RoomSubscription, SubscribeError};
+pub use subscription::{RoomSubscription, SubscribeError, Terms};
 pub use sweep::{ConnectionEnd, Due, DueItem, DuePage, DuePosition, LaggedSubscription, SWEEP_SHARDS, SessionsClaim};
 
 use std::collections::HashMap;

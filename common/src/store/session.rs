@@ -13,6 +13,8 @@ use super::attributes::{Item, number};
 use super::commit::invalid;
 use super::keys::Key;
 use super::{Store, StoreError};
+use crate::codec::Dialect;
+use crate::codec::stomp::Subscription;
 use crate::config::{SessionConfig, SessionPolicy};
 use crate::id::{ConnectionId, UserId};
 use crate::limits::{CONNECTION_MAX_MS, SESSIONS_REPLACED_MAX};
@@ -22,12 +24,14 @@ use crate::time::Time;
 const SESSION_ATTEMPTS_MAX: u32 = 24;
 
 /// One connection of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
     /// When the connection was opened.
     pub(super) connected_at: Time,
     /// When its token expires.
     pub(super) expires_at: Time,
+    /// How it speaks.
+    pub(super) dialect: Dialect,
 }
 
 /// A live connection, found through its user.
@@ -39,6 +43,8 @@ pub struct LiveConnection {
     pub connection: ConnectionId,
     /// When it was opened.
     pub connected_at: Time,
+    /// How it speaks.
+    pub dialect: Dialect,
 }
 
 /// How old a connection is when its `$connect` is over for certain, in milliseconds (API Gateway waits 29 s at most).
@@ -54,6 +60,13 @@ impl LiveConnection {
 
 pub(super) fn is_established(connected_at: Time, now: Time) -> bool {
     connected_at.plus_ms(ESTABLISHED_MS) < now
+}
+
+impl Session {
+    fn live(self, user: &UserId, connection: ConnectionId) -> LiveConnection {
+        let Self { connected_at, dialect, .. } = self;
+        LiveConnection { user: user.clone(), connection, connected_at, dialect }
+    }
 }
 
 /// A user's live connections.
@@ -90,6 +103,15 @@ impl Sessions {
     pub(super) fn due_at(&self, grace_ms: i64, now: Time) -> Option<Time> {
         let check = self.is_unannounced().then(|| now.plus_ms(grace_ms));
         check.into_iter().chain(self.ghost_at()).min()
+    }
+
+    /// Gives a session its next token, and its dialect unless it has that. What is subscribed to the user's queue stays as
+    /// it is here: it may have changed since the connection was read.
+    fn refresh(&mut self, connection: &ConnectionId, session: Session) {
+        let kept = self.connections.remove(connection).map(|session| session.dialect);
+        let is_the_same = |dialect: &Dialect| dialect.codec() == session.dialect.codec();
+        let dialect = kept.filter(is_the_same).unwrap_or_else(|| session.dialect.clone());
+        self.connections.insert(connection.clone(), Session { dialect, ..session });
     }
 
     /// Adds one more session; gives those that give way to it.
@@ -159,11 +181,7 @@ impl Store {
             let sessions = sessions_from_item(&item, now)?;
             let good = sessions.connections.into_iter();
             let good = good.filter(|(_, session)| !crate::auth::expired(session.expires_at, now));
-            live.extend(good.map(|(connection, session)| LiveConnection {
-                user: user.clone(),
-                connection,
-                connected_at: session.connected_at,
-            }));
+            live.extend(good.map(|(connection, session)| session.live(&user, connection)));
         }
         Ok(live)
     }
@@ -182,9 +200,9 @@ impl Store {
             let mut sessions = self.sessions(user, now).await?;
             sessions.connections.retain(|connection, _| !gone.contains(connection));
             let replaced = match opening {
-                Opening::Takes => sessions.take(connection, session, &self.session_config),
+                Opening::Takes => sessions.take(connection, session.clone(), &self.session_config),
                 Opening::Has => {
-                    sessions.connections.insert(connection.clone(), session);
+                    sessions.refresh(connection, session.clone());
                     Ok(Vec::new())
                 }
             };
@@ -195,11 +213,7 @@ impl Store {
             }
             match self.transact(items).await {
                 Ok(()) => {
-                    let live = |(connection, session): (ConnectionId, Session)| LiveConnection {
-                        user: user.clone(),
-                        connection,
-                        connected_at: session.connected_at,
-                    };
+                    let live = |(connection, session): (ConnectionId, Session)| session.live(user, connection);
                     return Ok(replaced.into_iter().map(live).collect());
                 }
                 Err(StoreError::Condition(at)) if at.contains(&1) => return Err(OpenError::Changed),
@@ -209,6 +223,30 @@ impl Store {
                     gone.extend(named.map(|(connection, _)| connection.clone()));
                     super::jitter(attempt.min(3)).await;
                 }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Unavailable("the sessions keep changing".to_owned()).into())
+    }
+
+    /// Writes a session's subscriptions to the user's queue with its connection's, all or nothing.
+    pub(super) async fn change_session_queues(
+        &self,
+        (user, connection): (&UserId, &ConnectionId),
+        queues: &[Subscription],
+        write: TransactWriteItem,
+        now: Time,
+    ) -> Result<(), OpenError> {
+        for attempt in 0..SESSION_ATTEMPTS_MAX {
+            let mut sessions = self.sessions(user, now).await?;
+            match sessions.connections.get_mut(connection).map(|session| &mut session.dialect) {
+                Some(Dialect::Stomp(session)) => session.queues = queues.to_vec(),
+                Some(Dialect::Json) | None => return Err(OpenError::Changed),
+            }
+            match self.transact(vec![self.put_sessions(user, &sessions, now)?, write.clone()]).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Condition(at)) if at.contains(&1) => return Err(OpenError::Changed),
+                Err(StoreError::Condition(_)) => super::jitter(attempt.min(3)).await,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -239,11 +277,11 @@ impl Store {
 
     fn put_sessions(&self, user: &UserId, sessions: &Sessions, now: Time) -> Result<TransactWriteItem, StoreError> {
         let connections = sessions.connections.iter().map(|(connection, session)| {
-            let entry = HashMap::from([
-                ("connectedAt".to_owned(), number(session.connected_at.unix_ms())),
-                ("tokenExpiresAt".to_owned(), number(session.expires_at.unix_ms())),
-            ]);
-            (connection.to_string(), AttributeValue::M(entry))
+            let entry = Item::default()
+                .with("connectedAt", number(session.connected_at.unix_ms()))
+                .with("tokenExpiresAt", number(session.expires_at.unix_ms()))
+                .with_dialect(&session.dialect);
+            (connection.to_string(), AttributeValue::M(entry.0))
         });
         let mut item = Item::at(Key::sessions(user))
             .with("version", number(sessions.version + 1))
@@ -277,7 +315,11 @@ pub(super) fn sessions_from_item(item: &Item, now: Time) -> Result<Sessions, Sto
     for (connection, entry) in item.map("connections").into_iter().flatten() {
         let connection: ConnectionId = connection.parse().map_err(|_| StoreError::Item("connections"))?;
         let entry = Item(entry.as_m().map_err(|_| StoreError::Item("connections"))?.clone());
-        let session = Session { connected_at: entry.time("connectedAt")?, expires_at: entry.time("tokenExpiresAt")? };
+        let session = Session {
+            connected_at: entry.time("connectedAt")?,
+            expires_at: entry.time("tokenExpiresAt")?,
+            dialect: entry.dialect()?,
+        };
         if session.connected_at.plus_ms(CONNECTION_MAX_MS) > now {
             sessions.connections.insert(connection, session);
         } else {
@@ -294,7 +336,7 @@ mod tests {
     const CONFIG: SessionConfig = SessionConfig { per_user: 2, policy: SessionPolicy::Replace, grace_ms: 60_000 };
 
     fn at(ms: i64) -> Session {
-        Session { connected_at: Time::from_unix_ms(ms), expires_at: Time::from_unix_ms(ms) }
+        Session { connected_at: Time::from_unix_ms(ms), expires_at: Time::from_unix_ms(ms), dialect: Dialect::Json }
     }
 
     fn id(name: &str) -> ConnectionId {

@@ -6,9 +6,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
 use super::commit::invalid;
-use super::keys::{self, JSON_SUBSCRIPTION, Key};
+use super::keys::{self, Key};
 use super::{Store, StoreError, classify};
 use crate::auth::{Principal, expired};
+use crate::codec::Form;
+use crate::codec::stomp::SubscriptionId;
 use crate::command::Signals;
 use crate::id::{ConnectionId, RoomId, Seq, UserId};
 use crate::limits::CONNECTION_MAX_MS;
@@ -35,6 +37,32 @@ pub enum SubscribeError {
     Store(StoreError),
 }
 
+/// What a connection subscribes to in a room, and how it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// How frames look.
+    pub form: Form,
+    /// Whether the room's events are wanted.
+    pub events: bool,
+    /// What beside events is wanted.
+    pub signals: Signals,
+}
+
+impl Terms {
+    /// What tells the subscription from others of its connection to the same room.
+    fn id(&self) -> &str {
+        match &self.form {
+            Form::Json => JSON_SUBSCRIPTION,
+            Form::Stomp(subscription) => subscription.id.as_str(),
+        }
+    }
+}
+
+/// The subscription id of connections whose codec has none of its own: one subscription a room.
+const JSON_SUBSCRIPTION: &str = "json";
+/// A subscription that does not want events has this attribute.
+const SIGNALS_ONLY: &str = "signalsOnly";
+
 /// A subscription, as the fan-out sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomSubscription {
@@ -44,10 +72,21 @@ pub struct RoomSubscription {
     pub user: UserId,
     /// The membership that it rests on.
     pub joined_seq: Seq,
-    /// What beside events is wanted.
-    pub signals: Signals,
+    /// What is wanted.
+    pub terms: Terms,
     /// Events up to here were skipped on this connection; a `resync` is due.
     pub lagged_seq: Option<Seq>,
+}
+
+impl RoomSubscription {
+    pub(super) fn key(&self, room: &RoomId) -> Key {
+        Key::room_subscription(room, &self.connection, self.terms.id())
+    }
+
+    /// The same row as its connection sees it.
+    fn connection_key(&self, room: &RoomId) -> Key {
+        Key::connection_subscription(&self.connection, room, self.terms.id())
+    }
 }
 
 impl Store {
@@ -61,13 +100,13 @@ impl Store {
         connection: &ConnectionId,
         principal: &Principal,
         memberships: &[(RoomId, Member)],
-        signals: Signals,
+        terms: &Terms,
         now: Time,
     ) -> Result<(), SubscribeError> {
         let mut items =
             vec![self.connection_unchanged(connection, principal.expires_at).map_err(SubscribeError::Store)?];
         for (room, member) in memberships {
-            let rows = self.subscription(connection, principal, (room, member), signals, now);
+            let rows = self.subscription(connection, principal, (room, member), terms, now);
             items.extend(rows.map_err(SubscribeError::Store)?);
         }
         match self.transact(items).await {
@@ -83,7 +122,7 @@ impl Store {
         connection: &ConnectionId,
         principal: &Principal,
         (room, member): (&RoomId, &Member),
-        signals: Signals,
+        terms: &Terms,
         now: Time,
     ) -> Result<[TransactWriteItem; 3], StoreError> {
         let check = ConditionCheck::builder()
@@ -98,8 +137,12 @@ impl Store {
                 .with("user", text(&principal.user))
                 .with("joinedSeq", number(member.joined_seq))
                 .with("tokenExpiresAt", number(principal.expires_at.unix_ms()))
-                .with("ttl", number(now.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600));
-            let names: Vec<String> = signals.names().map(str::to_owned).collect();
+                .with("ttl", number(now.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600))
+                .with_form(&terms.form);
+            if !terms.events {
+                item = item.with(SIGNALS_ONLY, AttributeValue::Bool(true));
+            }
+            let names: Vec<String> = terms.signals.names().map(str::to_owned).collect();
             // DynamoDB has no empty sets.
             if !names.is_empty() {
                 item = item.with("signals", AttributeValue::Ss(names));
@@ -109,23 +152,31 @@ impl Store {
         };
         Ok([
             TransactWriteItem::builder().condition_check(check).build(),
-            put(Key::room_subscription(room, connection, JSON_SUBSCRIPTION))?,
-            put(Key::connection_subscription(connection, room, JSON_SUBSCRIPTION))?,
+            put(Key::room_subscription(room, connection, terms.id()))?,
+            put(Key::connection_subscription(connection, room, terms.id()))?,
         ])
     }
 
-    /// Ends a connection's subscriptions to rooms. Idempotent.
+    /// Ends the subscriptions to rooms of a connection that has one a room. Idempotent.
     ///
     /// # Errors
     /// The table cannot be written.
     pub async fn unsubscribe(&self, connection: &ConnectionId, rooms: &[RoomId]) -> Result<(), StoreError> {
-        let keys = rooms.iter().flat_map(|room| {
-            [
-                Key::room_subscription(room, connection, JSON_SUBSCRIPTION),
-                Key::connection_subscription(connection, room, JSON_SUBSCRIPTION),
-            ]
-        });
+        let keys = rooms.iter().flat_map(|room| both_keys(room, connection, JSON_SUBSCRIPTION));
         self.batch_delete(&self.connections, keys.collect()).await
+    }
+
+    /// Ends the subscription that a client calls so. Idempotent.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn unsubscribe_id(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        id: &SubscriptionId,
+    ) -> Result<(), StoreError> {
+        self.batch_delete(&self.connections, both_keys(room, connection, id.as_str()).into()).await
     }
 
     /// Ends subscriptions whose member was removed by an event, both rows of each, unless they rest on a later
@@ -136,16 +187,11 @@ impl Store {
     pub async fn end_subscriptions(
         &self,
         room: &RoomId,
-        connections: &[ConnectionId],
+        subscriptions: &[RoomSubscription],
         removed_with: Seq,
     ) -> Result<(), StoreError> {
-        let keys = |connection| {
-            (
-                Key::connection_subscription(connection, room, JSON_SUBSCRIPTION),
-                Key::room_subscription(room, connection, JSON_SUBSCRIPTION),
-            )
-        };
-        let keys: Vec<_> = connections.iter().map(keys).collect();
+        let keys = |subscription: &RoomSubscription| (subscription.connection_key(room), subscription.key(room));
+        let keys: Vec<_> = subscriptions.iter().map(keys).collect();
         let end = |(of_connection, of_room)| async move {
             // The room's row last: it is what a repeated clean-up starts from.
             self.end_subscription(of_connection, removed_with).await?;
@@ -173,13 +219,21 @@ impl Store {
         }
     }
 
-    /// How many subscriptions a connection has.
+    /// A connection's subscriptions to rooms, each with its id.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub async fn count_subscriptions(&self, connection: &ConnectionId) -> Result<usize, StoreError> {
+    pub async fn connection_subscriptions(
+        &self,
+        connection: &ConnectionId,
+    ) -> Result<Vec<(RoomId, String)>, StoreError> {
         let rows = self.connection_rows(connection).await?;
-        Ok(rows.iter().filter(|row| row.sort_key().is_ok_and(|sort| sort.starts_with(keys::SUBSCRIPTION))).count())
+        let sorts = rows.iter().filter_map(|row| row.sort_key().ok());
+        let subscription = |sort| {
+            let (room, id) = keys::split_connection_subscription(sort)?;
+            Ok((room, id.to_owned()))
+        };
+        sorts.filter(|sort| sort.starts_with(keys::SUBSCRIPTION)).map(subscription).collect()
     }
 
     /// Everything under a connection's partition key, read consistently.
@@ -265,7 +319,7 @@ impl Store {
         seq: Seq,
         now: Time,
     ) -> Result<(), StoreError> {
-        let key = Key::room_subscription(room, &subscription.connection, JSON_SUBSCRIPTION);
+        let key = subscription.key(room);
         let update = self
             .client
             .update_item()
@@ -291,7 +345,7 @@ impl Store {
         subscription: &RoomSubscription,
         seq: Seq,
     ) -> Result<(), StoreError> {
-        let key = Key::room_subscription(room, &subscription.connection, JSON_SUBSCRIPTION);
+        let key = subscription.key(room);
         let update = self
             .client
             .update_item()
@@ -335,12 +389,18 @@ impl Store {
     }
 }
 
+/// The keys of a subscription's two rows.
+fn both_keys(room: &RoomId, connection: &ConnectionId, id: &str) -> [Key; 2] {
+    [Key::room_subscription(room, connection, id), Key::connection_subscription(connection, room, id)]
+}
+
 /// A subscription in its room's row; none when the row or its token is over.
 pub(super) fn subscription_from_row(row: &Item, now: Time) -> Result<Option<RoomSubscription>, StoreError> {
     if row.is_over(now) || expired(row.time("tokenExpiresAt")?, now) {
         return Ok(None);
     }
-    let (connection, _) = keys::split_room_subscription(row.sort_key()?)?;
+    let (connection, id) = keys::split_room_subscription(row.sort_key()?)?;
+    let id = id.parse().map_err(|()| StoreError::Item("SK"))?;
     let mut signals = Signals::default();
     for name in row.text_set("signals") {
         // A name that a later version wrote means nothing here.
@@ -350,7 +410,7 @@ pub(super) fn subscription_from_row(row: &Item, now: Time) -> Result<Option<Room
         connection,
         user: row.parsed("user")?,
         joined_seq: row.seq("joinedSeq")?,
-        signals,
+        terms: Terms { form: row.form(&id)?, events: !row.flag(SIGNALS_ONLY), signals },
         lagged_seq: row.optional_number("laggedSeq")?.and_then(|seq| Seq::new(seq).ok()),
     }))
 }

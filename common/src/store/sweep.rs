@@ -14,12 +14,13 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValu
 
 use super::attributes::{Item, number, text};
 use super::connection::connection_from_item;
-use super::keys::{self, JSON_SUBSCRIPTION, Key};
+use super::keys::{self, Key};
 use super::session::{Sessions, is_established, sessions_from_item};
 use super::subscription::subscription_from_row;
 use super::{Connection, ConnectionState, RoomSubscription, Store, StoreError, classify, names};
 use crate::auth::expired;
 use crate::code::ByeCode;
+use crate::codec::Dialect;
 use crate::id::{ConnectionId, RoomId, Seq, UserId};
 use crate::limits::CONNECTION_MAX_MS;
 use crate::time::Time;
@@ -50,6 +51,8 @@ pub enum DueItem {
         room: RoomId,
         /// The connection.
         connection: ConnectionId,
+        /// What tells it from others of the connection.
+        subscription: String,
     },
     /// A user's sessions are not as others were told, or one must have been cut.
     Sessions(UserId),
@@ -78,12 +81,14 @@ pub struct DuePage {
 pub struct DuePosition(HashMap<String, AttributeValue>);
 
 /// How a connection that is due ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectionEnd {
     /// It is told why, and closed.
     Close {
         /// Why.
         code: ByeCode,
+        /// How it speaks.
+        dialect: Dialect,
         /// Whether its `$connect` is over for certain: until then the gateway answers as if it were gone.
         is_established: bool,
     },
@@ -145,7 +150,8 @@ impl Connection {
             ConnectionState::Pending => self.is_too_late(now).then_some(ByeCode::AuthTimeout),
             ConnectionState::Live(principal) => expired(principal.expires_at, now).then_some(ByeCode::TokenExpired),
         };
-        Some(ConnectionEnd::Close { code: code?, is_established: is_established(self.connected_at, now) })
+        let (dialect, is_established) = (self.dialect.clone(), is_established(self.connected_at, now));
+        Some(ConnectionEnd::Close { code: code?, dialect, is_established })
     }
 }
 
@@ -195,7 +201,7 @@ impl Store {
         let end = connection.end(now);
         let until = if end.is_some() { now.plus_ms(CLAIM_MS) } else { connection.due() };
         let claim = self.claim(Key::connection(id), at, until);
-        let claim = match end {
+        let claim = match &end {
             Some(ConnectionEnd::Close { code, .. }) => claim
                 .update_expression("SET GSI2SK = :until, closing = :code")
                 .expression_attribute_values(":code", text(code)),
@@ -220,12 +226,11 @@ impl Store {
     /// The table cannot be written.
     pub async fn claim_lagged(
         &self,
-        room: &RoomId,
-        connection: &ConnectionId,
+        (room, connection, subscription): (&RoomId, &ConnectionId, &str),
         at: Time,
         now: Time,
     ) -> Result<Option<LaggedSubscription>, StoreError> {
-        let key = Key::room_subscription(room, connection, JSON_SUBSCRIPTION);
+        let key = Key::room_subscription(room, connection, subscription);
         let claimed_until = now.plus_ms(CLAIM_MS);
         let claim = self
             .claim(key.clone(), at, claimed_until)
@@ -258,7 +263,7 @@ impl Store {
         lagged: &LaggedSubscription,
         now: Time,
     ) -> Result<(), StoreError> {
-        let key = Key::room_subscription(room, &lagged.subscription.connection, JSON_SUBSCRIPTION);
+        let key = lagged.subscription.key(room);
         let doublings = lagged.tries.saturating_sub(1).min(RESYNC_DOUBLINGS_MAX);
         let due = now.plus_ms(RESYNC_PAUSE_MS << doublings);
         self.settle(self.move_due(key, lagged.claimed_until, Some(due), "").send().await.map_err(classify))

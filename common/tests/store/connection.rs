@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::auth::Principal;
+use common::codec::Dialect;
 use common::id::{ConnectionId, UserId};
 use common::store::{Connection, ConnectionState, OpenError, StoreError};
 use futures_util::future::join_all;
@@ -12,7 +13,7 @@ use futures_util::future::join_all;
 use crate::tables::{HOUR_MS, NOW, Tables, live, store_at};
 
 fn pending(id: &ConnectionId) -> Connection {
-    Connection { id: id.clone(), connected_at: NOW, state: ConnectionState::Pending }
+    Connection { id: id.clone(), connected_at: NOW, dialect: Dialect::Json, state: ConnectionState::Pending }
 }
 
 fn principal(user: &str) -> Principal {
@@ -79,18 +80,18 @@ async fn a_pending_connection_becomes_somebodys_once() {
     assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), Some(pending(&id)));
     assert!(sessions(&tables, "alice").await.is_empty());
 
-    tables.store.authenticate(&pending(&id), &principal("alice"), NOW).await.unwrap();
+    tables.store.authenticate(&pending(&id), &Dialect::Json, &principal("alice"), NOW).await.unwrap();
     assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), Some(live(&id, &principal("alice"))));
     assert_eq!(sessions(&tables, "alice").await.len(), 1);
 
     // Two `auth` frames were in flight: the second one still takes the connection for pending.
-    let outcome = tables.store.authenticate(&pending(&id), &principal("mallory"), NOW).await;
+    let outcome = tables.store.authenticate(&pending(&id), &Dialect::Json, &principal("mallory"), NOW).await;
     assert!(matches!(outcome, Err(OpenError::Changed)), "{outcome:?}");
     assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), Some(live(&id, &principal("alice"))));
     assert!(sessions(&tables, "mallory").await.is_empty());
 
     tables.store.remove_connection(&id, NOW).await.unwrap();
-    let outcome = tables.store.authenticate(&pending(&id), &principal("alice"), NOW).await;
+    let outcome = tables.store.authenticate(&pending(&id), &Dialect::Json, &principal("alice"), NOW).await;
     assert!(matches!(outcome, Err(OpenError::Changed)), "{outcome:?}");
     assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), None);
     assert!(sessions(&tables, "alice").await.is_empty());

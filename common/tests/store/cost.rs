@@ -34,6 +34,7 @@
 //! | and where something is unread: the events behind the marker, 100 at first | 0 | ⌈bytes / 4 KB⌉ |
 
 use common::auth::Principal;
+use common::codec::Dialect;
 use common::id::{ConnectionId, RoomId};
 use common::record::{Record, RecordBody};
 use common::room::Role;
@@ -153,10 +154,10 @@ async fn rooms_connections_and_subscriptions_cost_what_they_touch() {
     assert_eq!(tables.units(), units(6, 1), "connect");
     tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
     assert_eq!(tables.units(), units(8, 1), "subscribe");
-    tables.store.authenticate(&live(&connection, &alice), &alice, NOW).await.unwrap();
+    tables.store.authenticate(&live(&connection, &alice), &Dialect::Json, &alice, NOW).await.unwrap();
     assert_eq!(tables.units(), units(6, 3), "refresh");
     let fresh = Principal { expires_at: alice.expires_at.plus_ms(1), ..alice.clone() };
-    tables.store.authenticate(&live(&connection, &alice), &fresh, NOW).await.unwrap();
+    tables.store.authenticate(&live(&connection, &alice), &Dialect::Json, &fresh, NOW).await.unwrap();
     assert_eq!(tables.units(), units(8, 3), "refresh that moves the connection's end");
     tables.store.remove_connection(&connection, NOW).await.unwrap();
     assert_eq!(tables.units(), units(7, 3), "disconnect");
@@ -164,10 +165,11 @@ async fn rooms_connections_and_subscriptions_cost_what_they_touch() {
     assert_eq!(tables.units(), units(0, 1), "disconnect once more");
 
     let id: ConnectionId = "c2=".parse().unwrap();
-    let pending = Connection { id, connected_at: NOW.plus_ms(-HOUR_MS), state: ConnectionState::Pending };
+    let pending =
+        Connection { id, connected_at: NOW.plus_ms(-HOUR_MS), dialect: Dialect::Json, state: ConnectionState::Pending };
     tables.store.put_connection(&pending, NOW).await.unwrap();
     assert_eq!(tables.units(), units(3, 0), "pending");
-    tables.store.authenticate(&pending, &alice, NOW).await.unwrap();
+    tables.store.authenticate(&pending, &Dialect::Json, &alice, NOW).await.unwrap();
     assert_eq!(tables.units(), units(7, 1), "auth");
     for index in 3..=6 {
         tables.connect(&format!("c{index}="), "alice").await;

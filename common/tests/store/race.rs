@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use common::auth::Principal;
-use common::command::Signals;
+use common::codec::Dialect;
 use common::id::{ConnectionId, RoomId};
 use common::store::{Connection, ConnectionState};
 
-use crate::tables::{HOUR_MS, NOW, Tables, live};
+use crate::tables::{HOUR_MS, NOW, Tables, json_terms, live};
 
 const ROUNDS: usize = 60;
 
@@ -18,7 +18,7 @@ fn alice() -> Principal {
 async fn leftovers(tables: &Tables, connection: &ConnectionId, room: &RoomId) -> (usize, usize, usize) {
     let sessions = tables.store.live_connections(&[alice().user], NOW).await.unwrap();
     let subscriptions = tables.store.room_subscriptions(room, NOW).await.unwrap();
-    let rows = tables.store.count_subscriptions(connection).await.unwrap();
+    let rows = tables.store.connection_subscriptions(connection).await.unwrap().len();
     (sessions.len(), subscriptions.len(), rows)
 }
 
@@ -28,10 +28,12 @@ async fn a_connection_that_authenticates_while_it_goes_leaves_no_session() {
     let room = tables.room("room", &["alice"]).await;
     for round in 0..ROUNDS {
         let id: ConnectionId = format!("c{round}=").parse().unwrap();
-        let pending = Connection { id: id.clone(), connected_at: NOW, state: ConnectionState::Pending };
+        let pending =
+            Connection { id: id.clone(), connected_at: NOW, dialect: Dialect::Json, state: ConnectionState::Pending };
         tables.store.put_connection(&pending, NOW).await.unwrap();
         let store = Arc::clone(&tables.store);
-        let authenticate = tokio::spawn(async move { store.authenticate(&pending, &alice(), NOW).await });
+        let authenticate =
+            tokio::spawn(async move { store.authenticate(&pending, &Dialect::Json, &alice(), NOW).await });
         let (store, gone) = (Arc::clone(&tables.store), id.clone());
         let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
         drop(authenticate.await.unwrap());
@@ -51,7 +53,8 @@ async fn a_connection_that_gets_a_fresh_token_while_it_goes_leaves_no_session() 
         let connection = live(&id, &alice());
         tables.store.put_connection(&connection, NOW).await.unwrap();
         let (store, principal) = (Arc::clone(&tables.store), fresh.clone());
-        let refresh = tokio::spawn(async move { store.authenticate(&connection, &principal, NOW).await });
+        let refresh =
+            tokio::spawn(async move { store.authenticate(&connection, &Dialect::Json, &principal, NOW).await });
         let (store, gone) = (Arc::clone(&tables.store), id.clone());
         let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
         drop(refresh.await.unwrap());
@@ -72,9 +75,7 @@ async fn a_connection_that_subscribes_while_it_goes_leaves_no_subscription() {
         tables.store.put_connection(&live(&id, &alice()), NOW).await.unwrap();
         let (store, subscriber, memberships) = (Arc::clone(&tables.store), id.clone(), memberships.clone());
         let subscribe =
-            tokio::spawn(
-                async move { store.subscribe(&subscriber, &alice(), &memberships, Signals::default(), NOW).await },
-            );
+            tokio::spawn(async move { store.subscribe(&subscriber, &alice(), &memberships, &json_terms(), NOW).await });
         let (store, gone) = (Arc::clone(&tables.store), id.clone());
         let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
         drop(subscribe.await.unwrap());
@@ -97,7 +98,7 @@ async fn two_refreshes_at_once_leave_one_expiry() {
         let refresh = |hours: i64| {
             let (store, connection) = (Arc::clone(&tables.store), live(&id, &alice()));
             let principal = Principal { expires_at: NOW.plus_ms(hours * HOUR_MS), ..alice() };
-            tokio::spawn(async move { store.authenticate(&connection, &principal, NOW).await })
+            tokio::spawn(async move { store.authenticate(&connection, &Dialect::Json, &principal, NOW).await })
         };
         let (short, long) = (refresh(2), refresh(3));
         short.await.unwrap().unwrap();

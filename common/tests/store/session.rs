@@ -6,12 +6,13 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use common::auth::Principal;
 use common::code::ByeCode;
+use common::codec::Dialect;
 use common::id::ConnectionId;
 use common::store::{Connection, ConnectionState, LiveConnection, OpenError, SubscribeError};
 use common::time::Time;
 use futures_util::future::join_all;
 
-use crate::tables::{HOUR_MS, NOW, Tables, live};
+use crate::tables::{HOUR_MS, NOW, Tables, json_terms, live};
 
 const REFUSE: (&str, &str) = ("SESSION_POLICY", "refuse");
 
@@ -146,13 +147,13 @@ async fn a_first_token_takes_a_slot_and_a_fresh_one_does_not() {
     for connection in [&first, &second] {
         tables.store.put_connection(connection, NOW).await.unwrap();
     }
-    tables.store.authenticate(&first, &alice(), NOW).await.unwrap();
-    let outcome = tables.store.authenticate(&second, &alice(), NOW).await;
+    tables.store.authenticate(&first, &Dialect::Json, &alice(), NOW).await.unwrap();
+    let outcome = tables.store.authenticate(&second, &Dialect::Json, &alice(), NOW).await;
     assert!(matches!(outcome, Err(OpenError::SessionLimit)), "{outcome:?}");
     assert_eq!(state(&tables, "c2=").await, Some(ConnectionState::Pending));
     let fresh = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice() };
     let live = Connection { state: ConnectionState::Live(alice()), ..first.clone() };
-    tables.store.authenticate(&live, &fresh, NOW).await.unwrap();
+    tables.store.authenticate(&live, &Dialect::Json, &fresh, NOW).await.unwrap();
     assert_eq!(state(&tables, "c1=").await, Some(ConnectionState::Live(fresh)));
     assert_eq!(sessions(&tables).await, ["c1=".to_owned()].into());
 }
@@ -165,17 +166,17 @@ async fn nothing_begins_on_a_connection_that_is_closing() {
     for connection in [&old, &new] {
         tables.store.put_connection(connection, NOW).await.unwrap();
     }
-    tables.store.authenticate(&old, &alice(), NOW).await.unwrap();
+    tables.store.authenticate(&old, &Dialect::Json, &alice(), NOW).await.unwrap();
     let live = Connection { state: ConnectionState::Live(alice()), ..old.clone() };
-    assert_eq!(names(&tables.store.authenticate(&new, &alice(), NOW).await.unwrap()), ["c1="]);
+    assert_eq!(names(&tables.store.authenticate(&new, &Dialect::Json, &alice(), NOW).await.unwrap()), ["c1="]);
     let closing = Some(ConnectionState::Closing(ByeCode::SessionReplaced));
     assert_eq!(state(&tables, "c1=").await, closing);
 
     let member = tables.store.member(&room, &alice().user).await.unwrap().unwrap();
-    let outcome = tables.store.subscribe(&old.id, &alice(), &[(room, member)], Default::default(), NOW).await;
+    let outcome = tables.store.subscribe(&old.id, &alice(), &[(room, member)], &json_terms(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "{outcome:?}");
     for as_read in [&old, &live] {
-        let outcome = tables.store.authenticate(as_read, &alice(), NOW).await;
+        let outcome = tables.store.authenticate(as_read, &Dialect::Json, &alice(), NOW).await;
         assert!(matches!(outcome, Err(OpenError::Changed)), "{outcome:?}");
     }
     assert_eq!(state(&tables, "c1=").await, closing);

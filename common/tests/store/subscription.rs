@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use common::auth::Principal;
-use common::command::Signals;
+use common::codec::Dialect;
 use common::id::RoomId;
 use common::room::Member;
 use common::store::{RoomSubscription, SubscribeError};
 
-use crate::tables::{HOUR_MS, NOW, Tables, live, seq};
+use crate::tables::{HOUR_MS, NOW, Tables, json_terms, live, seq};
 
 async fn membership(tables: &Tables, room: &RoomId, user: &str) -> (RoomId, Member) {
     (room.clone(), tables.store.member(room, &user.parse().unwrap()).await.unwrap().unwrap())
@@ -27,19 +27,19 @@ async fn a_subscription_rests_on_its_membership() {
     let store = &tables.store;
 
     tables.change("chat", ("ROOM#room", "MEMBER#alice"), "joinedSeq", number(9)).await;
-    let outcome = store.subscribe(&connection, &alice, &memberships, Signals::default(), NOW).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, &json_terms(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Membership)), "it is another membership now: {outcome:?}");
     tables.remove("chat", ("ROOM#room", "MEMBER#alice")).await;
-    let outcome = store.subscribe(&connection, &alice, &memberships, Signals::default(), NOW).await;
+    let outcome = store.subscribe(&connection, &alice, &memberships, &json_terms(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Membership)), "there is none: {outcome:?}");
-    assert_eq!(store.count_subscriptions(&connection).await.unwrap(), 0, "all rooms or none");
+    assert_eq!(store.connection_subscriptions(&connection).await.unwrap().len(), 0, "all rooms or none");
 
-    store.subscribe(&connection, &alice, &memberships[1..], Signals::default(), NOW).await.unwrap();
+    store.subscribe(&connection, &alice, &memberships[1..], &json_terms(), NOW).await.unwrap();
     let expected = RoomSubscription {
         connection: connection.clone(),
         user: alice.user.clone(),
         joined_seq: seq(1),
-        signals: Signals::default(),
+        terms: json_terms(),
         lagged_seq: None,
     };
     assert_eq!(subscriptions(&tables, &other).await, [expected]);
@@ -55,16 +55,16 @@ async fn a_subscription_rests_on_its_connection() {
     let store = &tables.store;
 
     let refreshed = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice.clone() };
-    store.authenticate(&live(&connection, &alice), &refreshed, NOW).await.unwrap();
-    let outcome = store.subscribe(&connection, &alice, &memberships, Signals::default(), NOW).await;
+    store.authenticate(&live(&connection, &alice), &Dialect::Json, &refreshed, NOW).await.unwrap();
+    let outcome = store.subscribe(&connection, &alice, &memberships, &json_terms(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "its token is another one now: {outcome:?}");
-    store.subscribe(&connection, &refreshed, &memberships, Signals::default(), NOW).await.unwrap();
+    store.subscribe(&connection, &refreshed, &memberships, &json_terms(), NOW).await.unwrap();
 
     store.remove_connection(&connection, NOW).await.unwrap();
-    let outcome = store.subscribe(&connection, &refreshed, &memberships, Signals::default(), NOW).await;
+    let outcome = store.subscribe(&connection, &refreshed, &memberships, &json_terms(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "it is gone: {outcome:?}");
     tables.remove("chat", ("ROOM#room", "MEMBER#alice")).await;
-    let outcome = store.subscribe(&connection, &refreshed, &memberships, Signals::default(), NOW).await;
+    let outcome = store.subscribe(&connection, &refreshed, &memberships, &json_terms(), NOW).await;
     assert!(matches!(outcome, Err(SubscribeError::Connection)), "both are gone: {outcome:?}");
     assert!(subscriptions(&tables, &room).await.is_empty());
 }
@@ -77,13 +77,13 @@ async fn as_many_rooms_as_a_frame_names_fit_one_transaction() {
     for index in 0..common::limits::SUBSCRIBE_MAX_ROOMS {
         rooms.push(tables.room(&format!("room-{index}"), &["alice"]).await);
     }
-    tables.store.subscribe(&connection, &alice, &[], Signals::default(), NOW).await.unwrap();
+    tables.store.subscribe(&connection, &alice, &[], &json_terms(), NOW).await.unwrap();
     tables.subscribe(&connection, &alice, &rooms).await;
     tables.subscribe(&connection, &alice, &rooms).await;
-    assert_eq!(tables.store.count_subscriptions(&connection).await.unwrap(), rooms.len());
+    assert_eq!(tables.store.connection_subscriptions(&connection).await.unwrap().len(), rooms.len());
     tables.store.unsubscribe(&connection, &rooms[..20]).await.unwrap();
     tables.store.unsubscribe(&connection, &rooms[..20]).await.unwrap();
-    assert_eq!(tables.store.count_subscriptions(&connection).await.unwrap(), rooms.len() - 20);
+    assert_eq!(tables.store.connection_subscriptions(&connection).await.unwrap().len(), rooms.len() - 20);
     assert!(subscriptions(&tables, &rooms[0]).await.is_empty());
     assert_eq!(subscriptions(&tables, &rooms[20]).await.len(), 1);
 }
@@ -123,13 +123,13 @@ async fn a_refresh_moves_what_stands_and_brings_nothing_back() {
     tables.change("connections", ("ROOM#two", "CONN#c1=#json"), "joinedSeq", number(7)).await;
 
     let refreshed = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..alice.clone() };
-    tables.store.authenticate(&live(&connection, &alice), &refreshed, NOW).await.unwrap();
+    tables.store.authenticate(&live(&connection, &alice), &Dialect::Json, &refreshed, NOW).await.unwrap();
     let later = NOW.plus_ms(HOUR_MS + 60_000);
     assert!(tables.store.room_subscriptions(&rooms[0], later).await.unwrap().is_empty(), "it stays away");
     assert!(tables.store.room_subscriptions(&rooms[1], later).await.unwrap().is_empty(), "it is not the same");
 
     tables.change("connections", ("ROOM#two", "CONN#c1=#json"), "joinedSeq", number(1)).await;
-    tables.store.authenticate(&live(&connection, &refreshed), &refreshed, NOW).await.unwrap();
+    tables.store.authenticate(&live(&connection, &refreshed), &Dialect::Json, &refreshed, NOW).await.unwrap();
     assert_eq!(tables.store.room_subscriptions(&rooms[1], later).await.unwrap().len(), 1);
     assert_eq!(tables.store.connection(&connection, later).await.unwrap().unwrap(), live(&connection, &refreshed));
     assert_eq!(tables.store.live_connections(&[alice.user], later).await.unwrap().len(), 1);

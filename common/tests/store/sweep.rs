@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use common::auth::Principal;
 use common::code::ByeCode;
+use common::codec::Dialect;
 use common::id::{ConnectionId, RoomId};
 use common::store::{Connection, ConnectionEnd, ConnectionState, Due, DueItem, RoomSubscription, SWEEP_SHARDS, Store};
 use common::time::Time;
@@ -35,11 +36,11 @@ async fn connection_due(tables: &Tables, id: &ConnectionId, now: Time) -> Option
 }
 
 fn close(code: ByeCode, is_established: bool) -> Option<ConnectionEnd> {
-    Some(ConnectionEnd::Close { code, is_established })
+    Some(ConnectionEnd::Close { code, dialect: Dialect::Json, is_established })
 }
 
 fn pending(id: &str) -> Connection {
-    Connection { id: id.parse().unwrap(), connected_at: NOW, state: ConnectionState::Pending }
+    Connection { id: id.parse().unwrap(), connected_at: NOW, dialect: Dialect::Json, state: ConnectionState::Pending }
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn a_pending_connection_is_due_when_its_time_is_over() {
     assert_eq!(end, close(ByeCode::AuthTimeout, false));
     // A token that comes now comes too late, also when it was checked before the claim.
     let alice = Principal { user: "alice".parse().unwrap(), expires_at: NOW.plus_ms(HOUR_MS) };
-    assert!(tables.store.authenticate(&connection, &alice, NOW).await.is_err());
+    assert!(tables.store.authenticate(&connection, &Dialect::Json, &alice, NOW).await.is_err());
     // Whoever claimed it has two minutes; then it is due again, for the same reason.
     assert_eq!(connection_due(&tables, &connection.id, late).await, None);
     let claimed_until = late.plus_ms(120 * SECOND_MS);
@@ -75,7 +76,7 @@ async fn a_live_connection_is_due_at_the_end_of_its_token_or_of_its_two_hours() 
 
     // A fresh token moves the time, and what was found before is nobody's any more.
     let fresh = Principal { expires_at: NOW.plus_ms(HOUR_MS + HOUR_MS / 2), ..alice.clone() };
-    store.authenticate(&live(&id, &alice), &fresh, NOW).await.unwrap();
+    store.authenticate(&live(&id, &alice), &Dialect::Json, &fresh, NOW).await.unwrap();
     assert_eq!(store.claim_connection(&id, end_of_token, end_of_token).await.unwrap(), None);
     assert_eq!(connection_due(&tables, &id, end_of_token).await, None);
     let later = fresh.expires_at.plus_ms(30 * SECOND_MS);
@@ -125,8 +126,8 @@ async fn of_two_sweeps_at_once_one_acts() {
             for Due { item, at } in all_due(&store, now).await {
                 claimed += usize::from(match &item {
                     DueItem::Connection(id) => store.claim_connection(id, at, now).await.unwrap().is_some(),
-                    DueItem::Subscription { room, connection } => {
-                        store.claim_lagged(room, connection, at, now).await.unwrap().is_some()
+                    DueItem::Subscription { room, connection, subscription } => {
+                        store.claim_lagged((room, connection, subscription), at, now).await.unwrap().is_some()
                     }
                     DueItem::Sessions(user) => store.claim_sessions(user, at, now).await.unwrap().is_some(),
                 });
@@ -152,7 +153,8 @@ async fn a_resync_is_due_soon_and_later_every_time_it_is_not_taken() {
     tables.subscribe(&id, &alice, std::slice::from_ref(&room)).await;
     let store = &tables.store;
     let due = async |now: Time| {
-        let item = DueItem::Subscription { room: room.clone(), connection: id.clone() };
+        let item =
+            DueItem::Subscription { room: room.clone(), connection: id.clone(), subscription: "json".to_owned() };
         all_due(store, now).await.into_iter().find(|due| due.item == item).map(|due| due.at)
     };
     store.mark_lagged(&room, &lagged(&tables, &room).await, seq(5), NOW).await.unwrap();
@@ -160,7 +162,7 @@ async fn a_resync_is_due_soon_and_later_every_time_it_is_not_taken() {
     let mut now = NOW.plus_ms(5 * SECOND_MS);
     for minutes in [1, 2, 4, 8, 16, 16] {
         let at = due(now).await.expect("a due resync");
-        let claim = store.claim_lagged(&room, &id, at, now).await.unwrap().expect("a claim");
+        let claim = store.claim_lagged((&room, &id, "json"), at, now).await.unwrap().expect("a claim");
         assert_eq!((claim.seq, claim.subscription.user.as_str()), (seq(5), "alice"));
         store.postpone_lagged(&room, &claim, now).await.unwrap();
         let next = now.plus_ms(minutes * 60 * SECOND_MS);
@@ -168,12 +170,12 @@ async fn a_resync_is_due_soon_and_later_every_time_it_is_not_taken() {
         now = next;
     }
     // A later mark is not cleared by what covers an earlier one, and begins anew.
-    let claim = store.claim_lagged(&room, &id, due(now).await.unwrap(), now).await.unwrap().unwrap();
+    let claim = store.claim_lagged((&room, &id, "json"), due(now).await.unwrap(), now).await.unwrap().unwrap();
     store.mark_lagged(&room, &claim.subscription, seq(8), now).await.unwrap();
     store.clear_lagged(&room, &claim.subscription, claim.seq).await.unwrap();
     store.postpone_lagged(&room, &claim, now).await.unwrap();
     now = now.plus_ms(5 * SECOND_MS);
-    let claim = store.claim_lagged(&room, &id, due(now).await.unwrap(), now).await.unwrap().unwrap();
+    let claim = store.claim_lagged((&room, &id, "json"), due(now).await.unwrap(), now).await.unwrap().unwrap();
     store.clear_lagged(&room, &claim.subscription, claim.seq).await.unwrap();
     assert_eq!(lagged(&tables, &room).await.lagged_seq, None);
     assert_eq!(due(now.plus_ms(HOUR_MS)).await, None);
@@ -188,7 +190,7 @@ async fn a_resync_for_nobody_is_forgotten() {
     tables.store.mark_lagged(&room, &lagged(&tables, &room).await, seq(5), NOW).await.unwrap();
     let expired = alice.expires_at.plus_ms(30 * SECOND_MS);
     let at = NOW.plus_ms(5 * SECOND_MS);
-    assert_eq!(tables.store.claim_lagged(&room, &id, at, expired).await.unwrap(), None);
+    assert_eq!(tables.store.claim_lagged((&room, &id, "json"), at, expired).await.unwrap(), None);
     let left = all_due(&tables.store, expired.plus_ms(HOUR_MS)).await;
     assert!(!left.iter().any(|due| matches!(due.item, DueItem::Subscription { .. })), "{left:?}");
 }

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType,
 };
 use common::auth::Principal;
+use common::codec::{Dialect, Form};
 use common::command::Signals;
 use common::config::{Environment, StoreConfig};
 use common::id::{CommandId, ConnectionId, RoomId, Seq, UserId};
@@ -18,7 +19,7 @@ use common::record::{Record, RecordBody, SCHEMA_VERSION};
 use common::room::commit::RoomBatch;
 use common::room::event::{EventBody, RoomEvent};
 use common::room::{Head, Role, RoomKind};
-use common::store::{Connection, ConnectionState, Created, NewRoom, Store, StoreError};
+use common::store::{Connection, ConnectionState, Created, NewRoom, Store, StoreError, Terms};
 use common::time::Time;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -134,7 +135,7 @@ impl Tables {
         for room in rooms {
             memberships.push((room.clone(), self.store.member(room, &principal.user).await.unwrap().unwrap()));
         }
-        self.store.subscribe(connection, principal, &memberships, Signals::default(), NOW).await.unwrap();
+        self.store.subscribe(connection, principal, &memberships, &json_terms(), NOW).await.unwrap();
     }
 
     /// Every item of a table, as the table holds it.
@@ -210,9 +211,19 @@ async fn create(client: &Client, name: &str, declaration: &Declaration) {
     create.send().await.unwrap();
 }
 
+/// A JSON client's subscription to events alone.
+pub(crate) fn json_terms() -> Terms {
+    Terms { form: Form::Json, events: true, signals: Signals::default() }
+}
+
 /// A live connection that was opened just now.
 pub(crate) fn live(id: &ConnectionId, principal: &Principal) -> Connection {
-    Connection { id: id.clone(), connected_at: NOW, state: ConnectionState::Live(principal.clone()) }
+    Connection {
+        id: id.clone(),
+        connected_at: NOW,
+        dialect: Dialect::Json,
+        state: ConnectionState::Live(principal.clone()),
+    }
 }
 
 /// A room that is not in the table yet.

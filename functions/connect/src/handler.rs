@@ -39,7 +39,7 @@ impl Connect {
         if !origin::is_allowed(event, &self.origins) {
             return Err(ErrorCode::Forbidden.status());
         }
-        let Offer { subprotocol, bearer } = subprotocol::negotiate(event.header("Sec-WebSocket-Protocol"))?;
+        let Offer { subprotocol, dialect, bearer } = subprotocol::negotiate(event.header("Sec-WebSocket-Protocol"))?;
         let state = match token::find(event, bearer).map_err(ErrorCode::status)? {
             None => ConnectionState::Pending,
             Some(token) => {
@@ -49,7 +49,7 @@ impl Connect {
         };
         let context = &event.request_context;
         let connected_at = context.connected_at.map_or(now, Time::from_unix_ms);
-        let connection = Connection { id: context.connection_id.clone(), connected_at, state };
+        let connection = Connection { id: context.connection_id.clone(), connected_at, dialect, state };
         let replaced = self.store.put_connection(&connection, now).await.map_err(|error| match error {
             OpenError::SessionLimit => ErrorCode::SessionLimit.status(),
             OpenError::Changed => ErrorCode::Unavailable.status(),

@@ -2,22 +2,22 @@
 //! to those whom an event concerns; then the subscriptions of those who were removed end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use common::code::ErrorCode;
+use common::codec::Told;
 use common::codec::frame::{NoticeKind, ServerFrame};
-use common::codec::json;
 use common::failure::Failure;
-use common::id::{CommandId, ConnectionId, MessageId, RoomId, Seq, UserId};
+use common::id::{CommandId, MessageId, RoomId, Seq, UserId};
 use common::metrics::Count;
-use common::record::{Record, RecordBody};
+use common::record::{Record, RecordBody, ReplyTo};
 use common::room::commit::{Outcome, RoomBatch};
 use common::room::event::{EventBody, RoomEvent};
+use common::store::RoomSubscription;
 use common::time::Time;
 
 use crate::fan_out::FanOut;
 use crate::handler::Consumer;
-use crate::post::{Parcels, PostOffice};
+use crate::post::{Parcels, PostOffice, frame_id, pack_for_session, push};
 
 impl Consumer {
     /// Posts everything that a committed batch has to tell. Connections that do not take it are no failure.
@@ -31,16 +31,18 @@ impl Consumer {
         let mut parcels = Parcels::new();
         let events = self.events_to_post(room, batch).await?;
         let removals = batch.removals();
-        let mut ended: BTreeMap<Seq, Vec<ConnectionId>> = BTreeMap::new();
+        let mut ended: BTreeMap<Seq, Vec<RoomSubscription>> = BTreeMap::new();
         if let (Some(head), false) = (batch.head(), events.is_empty() && removals.is_empty()) {
             // Read behind the commit: whoever subscribes later finds these events in the catch-up.
             let subscriptions = self.store.room_subscriptions(room, now).await?;
             let waiting = waiting_connections(batch, now);
-            let fan_out = FanOut { head, events: &events, removals: &removals, waiting: &waiting };
+            let stomp_message_bytes = self.stomp_message_bytes;
+            let fan_out =
+                FanOut { head, events: &events, removals: &removals, waiting: &waiting, stomp_message_bytes, now };
             fan_out.pack(&subscriptions, &mut parcels);
             for subscription in subscriptions {
                 if let Some(end) = fan_out.end_of(&subscription) {
-                    ended.entry(end).or_default().push(subscription.connection);
+                    ended.entry(end).or_default().push(subscription);
                 }
             }
         }
@@ -59,17 +61,17 @@ impl Consumer {
                 }
                 Outcome::Refused(code) => {
                     self.metrics.add(Count::Nacks, 1);
-                    pack_reply(record, Some(nack(record, *code)), now, &mut parcels);
+                    pack_nack(record, *code, now, &mut parcels);
                 }
                 Outcome::Impossible => {
                     self.metrics.add(Count::Nacks, 1);
-                    pack_reply(record, Some(nack(record, ErrorCode::Internal)), now, &mut parcels);
+                    pack_nack(record, ErrorCode::Internal, now, &mut parcels);
                 }
             }
         }
         post_office.post_all(room, parcels, now).await?;
-        for (removed_with, connections) in ended {
-            self.store.end_subscriptions(room, &connections, removed_with).await?;
+        for (removed_with, subscriptions) in ended {
+            self.store.end_subscriptions(room, &subscriptions, removed_with).await?;
         }
         Ok(())
     }
@@ -103,11 +105,9 @@ impl Consumer {
         let live = self.store.live_connections(&users, now).await?;
         for (user, kind, event) in notices {
             let notice = ServerFrame::Notice { kind: *kind, room_id: event.room.clone(), event: (*event).clone() };
-            let notice: Arc<str> = json::encode(&notice).into();
+            let notice = push(notice, now);
             for session in live.iter().filter(|session| session.user == **user) {
-                let parcel = parcels.entry(session.connection.clone()).or_default();
-                parcel.is_established |= session.is_established(now);
-                parcel.frames.push(Arc::clone(&notice));
+                pack_for_session(session, &notice, now, parcels);
             }
         }
         Ok(())
@@ -130,23 +130,36 @@ const fn concerned(event: &RoomEvent) -> Option<(&UserId, NoticeKind)> {
 }
 
 /// Connections that wait for an event of theirs, with the event's command.
-fn waiting_connections(batch: &RoomBatch, now: Time) -> HashMap<CommandId, ConnectionId> {
-    let waiting = batch.records().iter().filter_map(|record| Some((record.id, reply_connection(record, now)?.clone())));
-    waiting.collect()
+fn waiting_connections(batch: &RoomBatch, now: Time) -> HashMap<CommandId, &ReplyTo> {
+    batch.records().iter().filter_map(|record| Some((record.id, waiting(record, now)?))).collect()
 }
 
 /// Who waits for a record's outcome, while their token is good.
-fn reply_connection(record: &Record, now: Time) -> Option<&ConnectionId> {
+fn waiting(record: &Record, now: Time) -> Option<&ReplyTo> {
     let reply_to = record.reply_to.as_ref()?;
     let good = !common::auth::expired(Time::from_unix_seconds(reply_to.expires_at), now);
-    good.then_some(&reply_to.connection)
+    good.then_some(reply_to)
 }
 
 fn pack_reply(record: &Record, frame: Option<ServerFrame>, now: Time, parcels: &mut Parcels) {
-    if let (Some(connection), Some(frame)) = (reply_connection(record, now), frame) {
-        let parcel = parcels.entry(connection.clone()).or_default();
+    let (Some(reply_to), Some(frame)) = (waiting(record, now), frame) else { return };
+    let text = push(frame, now).to_connection(&reply_to.dialect, reply_to.receipt.as_deref());
+    if let Some(text) = text {
+        let parcel = parcels.entry(reply_to.connection.clone()).or_default();
         parcel.is_established = true;
-        parcel.frames.push(json::encode(&frame).into());
+        parcel.frames.push(text);
+    }
+}
+
+/// Tells that a command was refused; where a connection has no place for that, with its end.
+fn pack_nack(record: &Record, code: ErrorCode, now: Time, parcels: &mut Parcels) {
+    let Some(reply_to) = waiting(record, now) else { return };
+    let parcel = parcels.entry(reply_to.connection.clone()).or_default();
+    parcel.is_established = true;
+    let ReplyTo { dialect, receipt, .. } = reply_to;
+    match dialect.refuse(code, nack(record, code), frame_id(now), receipt.as_deref()) {
+        Told::Frame(text) => parcel.frames.push(text),
+        Told::Last(text) => parcel.last_frame = Some(text),
     }
 }
 

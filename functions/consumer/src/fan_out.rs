@@ -1,18 +1,21 @@
-//! From events to frames per connection. Each event is encoded once; each run of events is framed once and shared by
-//! every connection that gets it.
+//! From events to frames per connection. Each event is encoded once per codec; each run of events is framed once for
+//! every form and shared by the connections that get it so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
-use common::codec::json;
+use common::codec::stomp::message::{Message, coalesce};
+use common::codec::{Dialect, Form, Push, json};
 use common::id::{CommandId, ConnectionId, Seq, UserId};
+use common::record::ReplyTo;
 use common::room::Head;
 use common::room::event::RoomEvent;
 use common::store::RoomSubscription;
+use common::time::Time;
 
-use crate::post::Parcels;
+use crate::post::{Parcels, push};
 
 /// One room's events on their way to its subscribers.
 pub(crate) struct FanOut<'a> {
@@ -23,7 +26,20 @@ pub(crate) struct FanOut<'a> {
     /// Whose memberships ended within the batch, and with which event.
     pub(crate) removals: &'a [(UserId, Seq)],
     /// Connections that wait for an event of theirs, whether they are subscribed or not.
-    pub(crate) waiting: &'a HashMap<CommandId, ConnectionId>,
+    pub(crate) waiting: &'a HashMap<CommandId, &'a ReplyTo>,
+    /// The longest WebSocket message that several STOMP frames are put into.
+    pub(crate) stomp_message_bytes: usize,
+    /// When this is done.
+    pub(crate) now: Time,
+}
+
+/// The room's events, encoded; in STOMP only when somebody speaks it.
+struct Encoded<'a> {
+    fan_out: &'a FanOut<'a>,
+    json: Vec<String>,
+    stomp: Vec<Message>,
+    /// Runs of events as frames, by form.
+    runs: HashMap<(Form, usize, usize), Vec<Arc<str>>>,
 }
 
 impl FanOut<'_> {
@@ -35,41 +51,51 @@ impl FanOut<'_> {
 
     /// Adds each connection's frames to its parcel.
     pub(crate) fn pack(&self, subscriptions: &[RoomSubscription], parcels: &mut Parcels) {
-        let encoded: Vec<String> = self.events.iter().map(json::encode_event).collect();
-        let mut shared: BTreeMap<(usize, usize), Vec<Arc<str>>> = BTreeMap::new();
-        let mut own: HashMap<&ConnectionId, Vec<usize>> = HashMap::new();
-        for (index, event) in self.events.iter().enumerate() {
-            if let Some(connection) = self.waiting.get(&event.command_id) {
-                own.entry(connection).or_default().push(index);
-            }
-        }
-        for subscription in subscriptions {
+        let mut encoded = Encoded::new(self);
+        let mut own = self.own();
+        let resync = self.resync();
+        for subscription in subscriptions.iter().filter(|subscription| subscription.terms.events) {
             let end = self.end_of(subscription);
             let range = self.range(subscription.joined_seq, end);
             let parcel = parcels.entry(subscription.connection.clone()).or_default();
             parcel.is_established = true;
-            if let (Some(lagged), None) = (subscription.lagged_seq, end) {
+            let lagged = subscription.lagged_seq.filter(|_| end.is_none());
+            if lagged.is_some() {
                 // The fetch that follows brings its own events too.
                 own.remove(&subscription.connection);
-                parcel.frames.push(self.resync());
-                parcel.resync = Some(lagged);
+                parcel.frames.push(resync.to_room(&self.head.room, &subscription.terms.form));
             } else {
-                if let Some(indices) = own.get_mut(&subscription.connection) {
+                if let Some((_, indices)) = own.get_mut(&subscription.connection) {
                     indices.retain(|index| !range.contains(index));
                 }
                 parcel.events += range.len() as u64;
-                let frames = shared.entry((range.start, range.end)).or_insert_with(|| self.frames(&encoded, range));
-                parcel.frames.extend(frames.iter().cloned());
+                parcel.frames.extend(encoded.run(&subscription.terms.form, range));
             }
             parcel.last_seq = self.events.last().map_or(Seq::ZERO, |event| event.seq);
-            parcel.subscription = Some(subscription.clone());
+            parcel.subscriptions.push((subscription.clone(), lagged));
         }
-        for (connection, indices) in own.into_iter().filter(|(_, indices)| !indices.is_empty()) {
-            let parcel = parcels.entry(connection.clone()).or_default();
-            parcel.is_established = true;
-            parcel.events += indices.len() as u64;
-            parcel.frames.extend(self.frames(&encoded, indices));
+        for (connection, (reply_to, indices)) in own {
+            let frames = encoded.own(&reply_to.dialect, &indices);
+            if !frames.is_empty() {
+                let parcel = parcels.entry(connection.clone()).or_default();
+                parcel.is_established = true;
+                parcel.events += indices.len() as u64;
+                parcel.frames.extend(frames);
+            }
         }
+    }
+
+    /// The events that connections wait for, by connection.
+    fn own(&self) -> HashMap<&ConnectionId, (&ReplyTo, Vec<usize>)> {
+        let mut own: HashMap<&ConnectionId, (&ReplyTo, Vec<usize>)> = HashMap::new();
+        for (index, event) in self.events.iter().enumerate() {
+            if let Some(reply_to) = self.waiting.get(&event.command_id).copied() {
+                let (newest, indices) = own.entry(&reply_to.connection).or_insert((reply_to, Vec::new()));
+                *newest = reply_to;
+                indices.push(index);
+            }
+        }
+        own
     }
 
     /// Which events a subscription gets: from those that its member could know on, to the removal of that member.
@@ -79,14 +105,61 @@ impl FanOut<'_> {
         first..last.max(first)
     }
 
-    fn frames(&self, encoded: &[String], indices: impl IntoIterator<Item = usize>) -> Vec<Arc<str>> {
-        let texts = indices.into_iter().filter_map(|index| encoded.get(index)).map(String::as_str);
-        let frames = json::events_frames(&self.head.room, &self.head.epoch, texts);
-        frames.into_iter().map(Arc::from).collect()
+    fn resync(&self) -> Push {
+        let Head { room, epoch, last_seq, .. } = self.head;
+        push(ServerFrame::Resync { room_id: room.clone(), epoch: epoch.clone(), last_seq: *last_seq }, self.now)
+    }
+}
+
+impl<'a> Encoded<'a> {
+    fn new(fan_out: &'a FanOut<'a>) -> Self {
+        let json = fan_out.events.iter().map(json::encode_event).collect();
+        Self { fan_out, json, stomp: Vec::new(), runs: HashMap::new() }
     }
 
-    fn resync(&self) -> Arc<str> {
-        let Head { room, epoch, last_seq, .. } = self.head;
-        json::encode(&ServerFrame::Resync { room_id: room.clone(), epoch: epoch.clone(), last_seq: *last_seq }).into()
+    /// A run of events as a subscription of this form gets it.
+    fn run(&mut self, form: &Form, range: Range<usize>) -> Vec<Arc<str>> {
+        let key = (form.clone(), range.start, range.end);
+        if let Some(frames) = self.runs.get(&key) {
+            return frames.clone();
+        }
+        let texts = match form {
+            Form::Json => self.json_frames(range),
+            Form::Stomp(subscription) => {
+                if self.stomp.is_empty() {
+                    let epoch = &self.fan_out.head.epoch;
+                    self.stomp = self.fan_out.events.iter().map(|event| Message::event(event, epoch)).collect();
+                }
+                let messages = self.stomp.get(range).unwrap_or_default();
+                coalesce(subscription, messages, self.fan_out.stomp_message_bytes)
+            }
+        };
+        let frames: Vec<Arc<str>> = texts.into_iter().map(Arc::from).collect();
+        self.runs.insert(key, frames.clone());
+        frames
+    }
+
+    /// Events of a connection's own, which has not subscribed to their room.
+    fn own(&self, dialect: &Dialect, indices: &[usize]) -> Vec<Arc<str>> {
+        if indices.is_empty() {
+            return Vec::new();
+        }
+        match dialect {
+            Dialect::Json => self.json_frames(indices.iter().copied()).into_iter().map(Arc::from).collect(),
+            Dialect::Stomp(_) => {
+                let Head { room, epoch, .. } = self.fan_out.head;
+                let own = indices.iter().filter_map(|index| self.fan_out.events.get(*index)).map(|event| {
+                    let (room_id, epoch) = (room.clone(), epoch.clone());
+                    push(ServerFrame::Events { room_id, epoch, events: vec![event.clone()] }, self.fan_out.now)
+                });
+                own.filter_map(|push| push.to_connection(dialect, None)).collect()
+            }
+        }
+    }
+
+    fn json_frames(&self, indices: impl IntoIterator<Item = usize>) -> Vec<String> {
+        let Head { room, epoch, .. } = self.fan_out.head;
+        let texts = indices.into_iter().filter_map(|index| self.json.get(index)).map(String::as_str);
+        json::events_frames(room, epoch, texts)
     }
 }

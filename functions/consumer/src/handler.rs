@@ -30,6 +30,7 @@ pub(crate) struct Consumer {
     pub(crate) producer: Producer,
     pub(crate) outbound: Outbound,
     pub(crate) partial_batch_responses: bool,
+    pub(crate) stomp_message_bytes: usize,
     pub(crate) metrics: Arc<Metrics>,
 }
 

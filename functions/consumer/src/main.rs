@@ -13,7 +13,9 @@ mod typing;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::config::{Environment, KafkaConfig, OutboundConfig, StoreConfig, partial_batch_responses};
+use common::config::{
+    Environment, KafkaConfig, OutboundConfig, StoreConfig, partial_batch_responses, stomp_message_bytes,
+};
 use common::metrics::Metrics;
 use common::outbound::Outbound;
 use common::producer::Producer;
@@ -36,6 +38,7 @@ async fn main() -> Result<(), Error> {
         producer: Producer::new(KafkaConfig::new(&environment)?, Arc::clone(&metrics))?,
         outbound: Outbound::new(OutboundConfig::new(&environment)?, Arc::clone(&metrics)),
         partial_batch_responses: partial_batch_responses(&environment)?,
+        stomp_message_bytes: stomp_message_bytes(&environment)?,
         metrics: Arc::clone(&metrics),
     });
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<_>| {

@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use common::codec::Push;
+use common::codec::frame::ServerFrame;
 use common::failure::Failure;
-use common::id::{ConnectionId, RoomId, Seq};
+use common::farewell;
+use common::id::{ConnectionId, FrameId, RoomId, Seq};
 use common::ingress::session_signal;
 use common::metrics::Count;
 use common::outbound::PostError;
 use common::record::SignalBody;
-use common::store::{RoomSubscription, StoreError};
+use common::store::{LiveConnection, RoomSubscription, StoreError};
 use common::time::Time;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
@@ -33,14 +36,14 @@ const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
 pub(crate) struct Parcel {
     /// In order.
     pub(crate) frames: Vec<Arc<str>>,
+    /// The connection's last one: it ends with that.
+    pub(crate) last_frame: Option<Arc<str>>,
     /// How many events are in them.
     pub(crate) events: u64,
-    /// The subscription behind it, if there is one.
-    pub(crate) subscription: Option<RoomSubscription>,
+    /// The subscriptions behind it that events are for; a mark of lag that the `resync` among the frames covers.
+    pub(crate) subscriptions: Vec<(RoomSubscription, Option<Seq>)>,
     /// The last event of the batch.
     pub(crate) last_seq: Seq,
-    /// The mark that the `resync` among the frames covers.
-    pub(crate) resync: Option<Seq>,
     /// Whether the connection is known to be open: it has sent frames, or it is old enough. Another one may still be
     /// inside its own `$connect`, where the gateway answers as if it were gone.
     pub(crate) is_established: bool,
@@ -51,8 +54,12 @@ pub(crate) type Parcels = HashMap<ConnectionId, Parcel>;
 
 impl Parcel {
     /// Whether a client that misses this has a hole in its room, rather than a signal less.
-    const fn is_durable(&self) -> bool {
-        self.events > 0 || self.resync.is_some()
+    fn is_durable(&self) -> bool {
+        self.events > 0 || self.has_resync()
+    }
+
+    fn has_resync(&self) -> bool {
+        self.subscriptions.iter().any(|(_, resync)| resync.is_some())
     }
 }
 
@@ -100,12 +107,18 @@ impl<'a> PostOffice<'a> {
     ) -> Result<(), Failure> {
         let lane = self.lane(&connection);
         let _turn = lane.lock().await;
-        let (attempts_max, budget) = match (room, parcel.resync) {
+        let (attempts_max, budget) = match (room, parcel.has_resync()) {
             (None, _) => (1, SIGNAL_BUDGET),
-            (Some(_), Some(_)) => (ATTEMPTS_MAX, LAGGED_BUDGET),
-            (Some(_), None) => (ATTEMPTS_MAX, CONNECTION_BUDGET),
+            (Some(_), true) => (ATTEMPTS_MAX, LAGGED_BUDGET),
+            (Some(_), false) => (ATTEMPTS_MAX, CONNECTION_BUDGET),
         };
-        let frames = self.post_frames(&connection, &parcel.frames, attempts_max);
+        let frames = async {
+            self.post_frames(&connection, &parcel.frames, attempts_max).await?;
+            match &parcel.last_frame {
+                Some(last) => farewell::end_with(&self.consumer.outbound, &connection, last).await,
+                None => Ok(()),
+            }
+        };
         let outcome = tokio::time::timeout(budget, frames).await.unwrap_or(Err(PostError::Slow));
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
@@ -154,8 +167,11 @@ impl<'a> PostOffice<'a> {
 
     async fn settle(&self, room: Option<&RoomId>, parcel: &Parcel) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::PostedEvents, parcel.events);
-        if let (Some(room), Some(subscription), Some(seq)) = (room, &parcel.subscription, parcel.resync) {
-            self.consumer.store.clear_lagged(room, subscription, seq).await?;
+        let Some(room) = room else { return Ok(()) };
+        for (subscription, resync) in &parcel.subscriptions {
+            if let Some(seq) = resync {
+                self.consumer.store.clear_lagged(room, subscription, *seq).await?;
+            }
         }
         Ok(())
     }
@@ -183,11 +199,35 @@ impl<'a> PostOffice<'a> {
     ) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Lagged, 1);
         tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
-        match &parcel.subscription {
-            Some(subscription) if parcel.is_durable() => {
-                self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now).await.map_err(Failure::from)
-            }
-            _ => Ok(()),
+        for (subscription, _) in parcel.subscriptions.iter().filter(|_| parcel.is_durable()) {
+            self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now).await?;
         }
+        Ok(())
     }
+}
+
+/// A name for a frame.
+pub(crate) fn frame_id(now: Time) -> FrameId {
+    FrameId::new(now, rand::random())
+}
+
+/// A server frame, encoded once for whoever gets it.
+pub(crate) fn push(frame: ServerFrame, now: Time) -> Push {
+    Push::new(frame, frame_id(now))
+}
+
+/// Adds what concerns a user to what one of their connections gets, if that has a place for it.
+pub(crate) fn pack_for_session(session: &LiveConnection, push: &Push, now: Time, parcels: &mut Parcels) {
+    let Some(text) = push.to_connection(&session.dialect, None) else { return };
+    let parcel = parcels.entry(session.connection.clone()).or_default();
+    parcel.is_established |= session.is_established(now);
+    parcel.frames.push(text);
+}
+
+/// Adds a room's signal to what a subscribed connection gets.
+pub(crate) fn pack_signal(room: &RoomId, subscription: &RoomSubscription, push: &Push, parcels: &mut Parcels) {
+    let parcel = parcels.entry(subscription.connection.clone()).or_default();
+    // It has sent the frame that subscribed it.
+    parcel.is_established = true;
+    parcel.frames.push(push.to_signals(room, &subscription.terms.form));
 }

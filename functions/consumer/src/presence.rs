@@ -17,12 +17,10 @@
 //! each connection, however many rooms it shares.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
-use common::codec::json;
 use common::failure::Failure;
 use common::id::{ConnectionId, RoomId, UserId};
 use common::limits::{PRESENCE_CONNECTIONS_MAX, SIGNALS_MAX_MEMBERS};
@@ -33,7 +31,7 @@ use common::time::Time;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::handler::Consumer;
-use crate::post::{Parcel, Parcels, PostOffice};
+use crate::post::{Parcels, PostOffice, pack_signal, push};
 
 /// How many rooms' subscriptions are read at once for one user.
 const SUBSCRIPTION_READS_AT_ONCE: usize = 16;
@@ -96,26 +94,32 @@ impl Consumer {
         online: bool,
         now: Time,
     ) -> Result<(), Failure> {
-        let frame: Arc<str> = json::encode(&ServerFrame::Presence { user_id: user.clone(), online, at: now }).into();
+        let presence = push(ServerFrame::Presence { user_id: user.clone(), online, at: now }, now);
         let audience = self.audience(user, now).await?;
         tracing::debug!(user_id = %user, online, connections = audience.len(), "a user's presence is told");
         let mut parcels = Parcels::new();
-        for connection in audience {
-            pack_signal(connection, &frame, &mut parcels);
+        for (room, subscription) in audience.values() {
+            pack_signal(room, subscription, &presence, &mut parcels);
         }
         post_office.post_signals(parcels, now).await
     }
 
-    /// The connections that hear of a user's coming and going: each once, at most [`PRESENCE_CONNECTIONS_MAX`].
-    async fn audience(&self, user: &UserId, now: Time) -> Result<HashSet<ConnectionId>, Failure> {
+    /// The connections that hear of a user's coming and going: each once, on a subscription to the most active of the
+    /// rooms, at most [`PRESENCE_CONNECTIONS_MAX`].
+    async fn audience(
+        &self,
+        user: &UserId,
+        now: Time,
+    ) -> Result<HashMap<ConnectionId, (RoomId, RoomSubscription)>, Failure> {
         let rooms = self.store.rooms_of(user).await?;
         let mut entries = self.store.room_list_entries(user, &rooms).await?;
         entries.sort_unstable_by_key(|entry| Reverse(entry.head.last_activity));
         let mut others = pin!(self.others(user, entries, now));
-        let mut audience = HashSet::new();
-        while let Some((_, subscriptions)) = others.try_next().await? {
-            for subscription in subscriptions.into_iter().filter(|subscription| subscription.signals.presence) {
-                audience.insert(subscription.connection);
+        let mut audience = HashMap::new();
+        while let Some((room, subscriptions)) = others.try_next().await? {
+            for subscription in subscriptions.into_iter().filter(|subscription| subscription.terms.signals.presence) {
+                let connection = subscription.connection.clone();
+                audience.entry(connection).or_insert_with(|| (room.clone(), subscription));
                 if audience.len() >= PRESENCE_CONNECTIONS_MAX {
                     return Ok(audience);
                 }
@@ -165,14 +169,6 @@ const fn news(online: bool, told: bool, grace: Grace) -> Option<bool> {
 /// Whether a room is small enough for signals, and somebody else is in it.
 const fn has_signals(head: &Head) -> bool {
     head.member_count > 1 && head.member_count <= SIGNALS_MAX_MEMBERS
-}
-
-/// Adds a signal to what a subscribed connection gets.
-pub(crate) fn pack_signal(connection: ConnectionId, frame: &Arc<str>, parcels: &mut Parcels) {
-    let Parcel { frames, is_established, .. } = parcels.entry(connection).or_default();
-    // It has sent the frame that subscribed it.
-    *is_established = true;
-    frames.push(Arc::clone(frame));
 }
 
 #[cfg(test)]

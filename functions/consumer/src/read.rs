@@ -5,10 +5,8 @@
 //! at most.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
-use common::codec::json;
 use common::failure::Failure;
 use common::id::{RoomId, Seq, UserId};
 use common::limits::SIGNALS_MAX_MEMBERS;
@@ -19,7 +17,7 @@ use common::time::Time;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::handler::Consumer;
-use crate::post::{Parcels, PostOffice};
+use crate::post::{Parcels, PostOffice, pack_for_session, pack_signal, push};
 
 /// How many members' markers are written at once, per room.
 const WRITES_AT_ONCE: usize = 16;
@@ -68,16 +66,12 @@ impl Consumer {
         let mut parcels = Parcels::new();
         for (user, seq) in moved {
             let (room_id, user_id) = (head.room.clone(), user.clone());
-            let frame: Arc<str> = json::encode(&ServerFrame::Read { room_id, user_id, seq: *seq }).into();
+            let read = push(ServerFrame::Read { room_id, user_id, seq: *seq }, now);
             for session in live.iter().filter(|session| session.user == *user) {
-                let parcel = parcels.entry(session.connection.clone()).or_default();
-                parcel.is_established |= session.is_established(now);
-                parcel.frames.push(Arc::clone(&frame));
+                pack_for_session(session, &read, now, &mut parcels);
             }
             for listener in listeners.iter().filter(|listener| listener.user != *user) {
-                let parcel = parcels.entry(listener.connection.clone()).or_default();
-                parcel.is_established = true;
-                parcel.frames.push(Arc::clone(&frame));
+                pack_signal(&head.room, listener, &read, &mut parcels);
             }
         }
         Ok(parcels)
@@ -90,7 +84,7 @@ impl Consumer {
             return Ok(Vec::new());
         }
         let mut subscriptions = self.store.room_subscriptions(&head.room, now).await?;
-        subscriptions.retain(|subscription| subscription.signals.read && subscription.lagged_seq.is_none());
+        subscriptions.retain(|subscription| subscription.terms.signals.read && subscription.lagged_seq.is_none());
         Ok(subscriptions)
     }
 }

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
-use common::codec::json;
 use common::failure::Failure;
 use common::id::{RoomId, UserId};
 use common::limits::TYPING_EXPIRES_MS;
@@ -14,8 +12,7 @@ use common::time::Time;
 use futures_util::TryStreamExt as _;
 
 use crate::handler::Consumer;
-use crate::post::{Parcels, PostOffice};
-use crate::presence::pack_signal;
+use crate::post::{Parcels, PostOffice, pack_signal, push};
 
 impl Consumer {
     /// Tells the rooms in which a user types, while they are a member.
@@ -37,10 +34,10 @@ impl Consumer {
         let mut parcels = Parcels::new();
         while let Some((room, subscriptions)) = others.try_next().await? {
             let expires_in_ms = typed.get(&room).copied().unwrap_or_default();
-            let frame = ServerFrame::Typing { room_id: room, user_id: user.clone(), expires_in_ms };
-            let frame: Arc<str> = json::encode(&frame).into();
-            for subscription in subscriptions.into_iter().filter(|subscription| subscription.signals.typing) {
-                pack_signal(subscription.connection, &frame, &mut parcels);
+            let typing = ServerFrame::Typing { room_id: room.clone(), user_id: user.clone(), expires_in_ms };
+            let typing = push(typing, now);
+            for subscription in subscriptions.iter().filter(|subscription| subscription.terms.signals.typing) {
+                pack_signal(&room, subscription, &typing, &mut parcels);
             }
         }
         post_office.post_signals(parcels, now).await

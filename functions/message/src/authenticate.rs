@@ -1,35 +1,36 @@
-//! `auth`: the first frame of a pending connection, or a live connection's next token.
+//! A connection's user: by the first token of a pending connection, or a live connection's next one.
 
-use common::auth::expired;
+use common::auth::{Principal, expired};
 use common::code::{ByeCode, ErrorCode};
-use common::codec::frame::ServerFrame;
+use common::codec::Dialect;
 use common::command::Token;
-use common::failure::Failure;
 use common::farewell;
 use common::ingress::session_signal;
 use common::record::SignalBody;
 use common::store::{Connection, ConnectionState, OpenError};
 use common::time::Time;
 
-use crate::handler::{Ending, MessageFunction};
+use crate::handler::MessageFunction;
+use crate::obey::Stop;
 
 impl MessageFunction {
+    /// Gives a connection its user by a token, and the dialect that it speaks from now on.
     pub(crate) async fn authenticate(
         &self,
         connection: &Connection,
-        id: Option<String>,
+        dialect: &Dialect,
         token: &Token,
         now: Time,
-    ) -> Result<Ending, Failure> {
+    ) -> Result<Principal, Stop> {
         match &connection.state {
             ConnectionState::Pending if connection.is_too_late(now) => {
-                return Ok(Ending::Farewell(ByeCode::AuthTimeout));
+                return Err(Stop::Farewell(ByeCode::AuthTimeout));
             }
             // Events were skipped since the token expired: only a new connection, with catch-up, brings them.
             ConnectionState::Live(principal) if expired(principal.expires_at, now) => {
-                return Ok(Ending::Farewell(ByeCode::TokenExpired));
+                return Err(Stop::Farewell(ByeCode::TokenExpired));
             }
-            ConnectionState::Closing(code) => return Ok(Ending::Farewell(*code)),
+            ConnectionState::Closing(code) => return Err(Stop::Farewell(*code)),
             ConnectionState::Pending | ConnectionState::Live(_) => {}
         }
         let principal = self.verifier.verify(&token.0, now).await?;
@@ -39,10 +40,22 @@ impl MessageFunction {
             }
             ConnectionState::Pending | ConnectionState::Live(_) | ConnectionState::Closing(_) => {}
         }
-        let replaced = match self.store.authenticate(connection, &principal, now).await {
+        self.settle(connection, dialect, &principal, now).await?;
+        Ok(principal)
+    }
+
+    /// Writes a connection's user and dialect.
+    pub(crate) async fn settle(
+        &self,
+        connection: &Connection,
+        dialect: &Dialect,
+        principal: &Principal,
+        now: Time,
+    ) -> Result<(), Stop> {
+        let replaced = match self.store.authenticate(connection, dialect, principal, now).await {
             Ok(replaced) => replaced,
             Err(OpenError::SessionLimit) => return Err(ErrorCode::SessionLimit.into()),
-            Err(OpenError::Changed) => return self.changed_meanwhile(connection, now).await,
+            Err(OpenError::Changed) => return Err(self.changed_meanwhile(connection, now).await),
             Err(OpenError::Store(error)) => return Err(error.into()),
         };
         if connection.state == ConnectionState::Pending {
@@ -51,16 +64,16 @@ impl MessageFunction {
                 session_signal(&self.producer, &principal.user, SignalBody::Opened {}, now),
             );
         }
-        let answer = ServerFrame::Authenticated { id, user_id: principal.user, expires_at: principal.expires_at };
-        Ok(Ending::Answer(Box::new(answer)))
+        Ok(())
     }
 
     /// The connection went away, began to close, or became somebody's, between reading and writing it.
-    async fn changed_meanwhile(&self, connection: &Connection, now: Time) -> Result<Ending, Failure> {
-        match self.store.connection(&connection.id, now).await?.map(|connection| connection.state) {
-            None => Ok(Ending::Farewell(ByeCode::ProtocolError)),
-            Some(ConnectionState::Closing(code)) => Ok(Ending::Farewell(code)),
-            Some(ConnectionState::Pending | ConnectionState::Live(_)) => Err(ErrorCode::SubjectMismatch.into()),
+    pub(crate) async fn changed_meanwhile(&self, connection: &Connection, now: Time) -> Stop {
+        match self.store.connection(&connection.id, now).await.map(|connection| connection.map(|now| now.state)) {
+            Ok(None) => Stop::Farewell(ByeCode::ProtocolError),
+            Ok(Some(ConnectionState::Closing(code))) => Stop::Farewell(code),
+            Ok(Some(ConnectionState::Pending | ConnectionState::Live(_))) => ErrorCode::SubjectMismatch.into(),
+            Err(error) => error.into(),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! `$default`: what clients say, decoded, checked, and answered in the route response.
 
 mod authenticate;
-mod farewell;
 mod handler;
+mod json;
+mod obey;
+mod stomp;
 mod subscribe;
 
 use std::sync::Arc;
 
 use common::auth::Verifier;
-use common::config::{Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, cursor_key};
+use common::config::{
+    Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, cursor_key, stomp_message_bytes,
+};
 use common::cursor::Cursors;
 use common::metrics::Metrics;
 use common::outbound::Outbound;
@@ -29,6 +33,7 @@ async fn main() -> Result<(), Error> {
         producer: Producer::new(KafkaConfig::new(&environment)?, Arc::clone(&metrics))?,
         outbound: Outbound::new(OutboundConfig::new(&environment)?, Arc::clone(&metrics)),
         cursors: Cursors::new(&cursor_key(&environment)?),
+        stomp_message_bytes: stomp_message_bytes(&environment)?,
     });
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<_>| {
         let (function, metrics) = (Arc::clone(&function), Arc::clone(&metrics));

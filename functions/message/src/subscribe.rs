@@ -3,15 +3,16 @@
 
 use common::auth::Principal;
 use common::code::ErrorCode;
-use common::codec::frame::{ServerFrame, Subscribed, SubscribedRoom};
-use common::command::{Position, Signals, Subscribe, SubscribeRooms};
+use common::codec::Form;
+use common::codec::frame::{Subscribed, SubscribedRoom};
+use common::command::{Position, Signals, SubscribeRooms};
 use common::failure::Failure;
 use common::history;
 use common::id::RoomId;
 use common::ingress::{missing_membership, require_member};
 use common::limits::{CATCH_UP_MAX_EVENTS, SUBSCRIPTIONS_PER_CONNECTION_MAX};
 use common::room::Member;
-use common::store::{Connection, RoomListEntry, SubscribeError};
+use common::store::{Connection, RoomListEntry, SubscribeError, Terms};
 use common::time::Time;
 
 use crate::handler::MessageFunction;
@@ -19,11 +20,11 @@ use crate::handler::MessageFunction;
 /// How often memberships that change meanwhile are read again.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Who subscribes, on what, and what beside events they want.
-struct Speaker<'a> {
-    connection: &'a Connection,
-    principal: &'a Principal,
-    signals: Signals,
+/// Who subscribes, on what, and on which terms.
+pub(crate) struct Speaker<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) principal: &'a Principal,
+    pub(crate) terms: Terms,
 }
 
 impl MessageFunction {
@@ -31,37 +32,36 @@ impl MessageFunction {
         &self,
         connection: &Connection,
         principal: &Principal,
-        id: Option<String>,
-        subscribe: Subscribe,
+        rooms: SubscribeRooms,
+        signals: Signals,
         now: Time,
-    ) -> Result<ServerFrame, Failure> {
-        let Subscribe { rooms, signals } = subscribe;
+    ) -> Result<Subscribed, Failure> {
         let wanted = match &rooms {
             SubscribeRooms::One { .. } => 1,
             SubscribeRooms::Many(rooms) => rooms.len(),
         };
-        if self.store.count_subscriptions(&connection.id).await? + wanted > SUBSCRIPTIONS_PER_CONNECTION_MAX {
+        if self.store.connection_subscriptions(&connection.id).await?.len() + wanted > SUBSCRIPTIONS_PER_CONNECTION_MAX
+        {
             return Err(ErrorCode::LimitReached.into());
         }
-        let speaker = Speaker { connection, principal, signals };
-        let rooms = match rooms {
-            SubscribeRooms::One { room, after } => self.subscribe_one(&speaker, room, after, now).await?,
-            SubscribeRooms::Many(rooms) => self.subscribe_many(&speaker, rooms, now).await?,
-        };
-        Ok(ServerFrame::Subscribed { id, rooms })
+        let speaker = Speaker { connection, principal, terms: Terms { form: Form::Json, events: true, signals } };
+        match rooms {
+            SubscribeRooms::One { room, after } => self.subscribe_one(&speaker, room, after, now).await,
+            SubscribeRooms::Many(rooms) => self.subscribe_many(&speaker, rooms, now).await,
+        }
     }
 
-    async fn subscribe_one(
+    pub(crate) async fn subscribe_one(
         &self,
         speaker: &Speaker<'_>,
         room: RoomId,
         after: Option<Position>,
         now: Time,
     ) -> Result<Subscribed, Failure> {
-        let Speaker { connection, principal, signals } = *speaker;
+        let Speaker { connection, principal, terms } = speaker;
         let member = require_member(&self.store, &room, &principal.user).await?;
         let membership = [(room.clone(), member)];
-        self.store.subscribe(&connection.id, principal, &membership, signals, now).await.map_err(changed)?;
+        self.store.subscribe(&connection.id, principal, &membership, terms, now).await.map_err(changed)?;
         let head = self.store.head(&room).await?.ok_or(ErrorCode::RoomNotFound)?;
         let after = after.map(|after| (after.epoch == head.epoch && after.seq <= head.last_seq).then_some(after.seq));
         let (events, more) = match after {
@@ -82,12 +82,12 @@ impl MessageFunction {
         rooms: Vec<RoomId>,
         now: Time,
     ) -> Result<Subscribed, Failure> {
-        let Speaker { connection, principal, signals } = *speaker;
+        let Speaker { connection, principal, terms } = speaker;
         for attempt in 1..=ATTEMPTS_MAX {
             let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
             let memberships: Vec<(RoomId, Member)> =
                 entries.into_iter().map(|entry| (entry.head.room, entry.member)).collect();
-            let outcome = self.store.subscribe(&connection.id, principal, &memberships, signals, now).await;
+            let outcome = self.store.subscribe(&connection.id, principal, &memberships, terms, now).await;
             match outcome {
                 Err(SubscribeError::Membership) if attempt < ATTEMPTS_MAX => {}
                 outcome => {

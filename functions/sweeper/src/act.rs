@@ -3,10 +3,10 @@
 
 use common::code::ByeCode;
 use common::codec::frame::ServerFrame;
-use common::codec::json;
+use common::codec::{Dialect, Push};
 use common::failure::Failure;
 use common::farewell;
-use common::id::{ConnectionId, RoomId, UserId};
+use common::id::{ConnectionId, FrameId, RoomId, UserId};
 use common::ingress::{session_signal, signal};
 use common::outbound::PostError;
 use common::record::SignalBody;
@@ -23,8 +23,8 @@ impl Sweeper {
                 let Some(end) = self.store.claim_connection(connection, due.at, now).await? else { return Ok(false) };
                 self.end_connection(connection, end, now).await?;
             }
-            DueItem::Subscription { room, connection } => {
-                let claim = self.store.claim_lagged(room, connection, due.at, now).await?;
+            DueItem::Subscription { room, connection, subscription } => {
+                let claim = self.store.claim_lagged((room, connection, subscription), due.at, now).await?;
                 let Some(lagged) = claim else { return Ok(false) };
                 self.resync(room, &lagged, now).await?;
             }
@@ -37,13 +37,21 @@ impl Sweeper {
         tracing::info!(connection_id = %connection, ?end, "a connection ends");
         match end {
             ConnectionEnd::Ghost => {}
-            ConnectionEnd::Close { code, is_established } => self.close(connection, code, is_established).await?,
+            ConnectionEnd::Close { code, dialect, is_established } => {
+                self.close(connection, &dialect, code, is_established).await?;
+            }
         }
         self.remove(connection, now).await
     }
 
-    async fn close(&self, connection: &ConnectionId, code: ByeCode, is_established: bool) -> Result<(), Failure> {
-        match farewell::say(&self.outbound, connection, code).await {
+    async fn close(
+        &self,
+        connection: &ConnectionId,
+        dialect: &Dialect,
+        code: ByeCode,
+        is_established: bool,
+    ) -> Result<(), Failure> {
+        match farewell::say(&self.outbound, connection, dialect, code).await {
             Ok(()) => Ok(()),
             Err(PostError::Gone) if is_established => Ok(()),
             // It may still be inside its own `$connect`; without its rows it would be open and nobody's.
@@ -66,7 +74,9 @@ impl Sweeper {
             return Err(StoreError::Unavailable("the room of a subscription".to_owned()).into());
         };
         let resync = ServerFrame::Resync { room_id: head.room, epoch: head.epoch, last_seq: head.last_seq };
-        match self.outbound.post(connection, json::encode(&resync).as_bytes()).await {
+        let resync = Push::new(resync, FrameId::new(now, rand::random()));
+        let resync = resync.to_room(room, &lagged.subscription.terms.form);
+        match self.outbound.post(connection, resync.as_bytes()).await {
             Ok(()) => Ok(self.store.clear_lagged(room, &lagged.subscription, lagged.seq).await?),
             Err(PostError::Gone) => self.remove(connection, now).await,
             Err(PostError::Slow) => Ok(self.store.postpone_lagged(room, lagged, now).await?),

@@ -1,0 +1,148 @@
+//! Obeying one command, whatever dialect it was said in.
+
+use common::auth::{Principal, expired};
+use common::code::{ByeCode, ErrorCode, Refusal};
+use common::codec::Dialect;
+use common::codec::frame::{Commands, ServerFrame};
+use common::codec::stomp::ProtocolError;
+use common::command::{Command, Subscribe};
+use common::failure::Failure;
+use common::history;
+use common::ingress::{self, Origin};
+use common::record::ReplyTo;
+use common::store::{Connection, ConnectionState, StoreError};
+use common::time::Time;
+
+use crate::handler::MessageFunction;
+
+/// Why a command comes to nothing.
+pub(crate) enum Stop {
+    /// It is refused.
+    Refused(Failure),
+    /// Its connection ends.
+    Farewell(ByeCode),
+    /// It is against the protocol, and its connection ends.
+    Protocol(ProtocolError),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl From<ErrorCode> for Stop {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code.into())
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl MessageFunction {
+    /// Obeys a command; the answer carries the frame's id.
+    pub(crate) async fn obey(
+        &self,
+        connection: &Connection,
+        id: Option<String>,
+        command: Command,
+        now: Time,
+    ) -> Result<ServerFrame, Stop> {
+        if let ConnectionState::Closing(code) = connection.state {
+            return Err(Stop::Farewell(code));
+        }
+        if let Command::Auth { token } = &command {
+            let Principal { user, expires_at } = self.authenticate(connection, &connection.dialect, token, now).await?;
+            return Ok(ServerFrame::Authenticated { id, user_id: user, expires_at });
+        }
+        let principal = live(connection, now)?;
+        Ok(match command {
+            Command::Subscribe(Subscribe { rooms, signals }) => {
+                let rooms = self.subscribe(connection, principal, rooms, signals, now).await?;
+                ServerFrame::Subscribed { id, rooms }
+            }
+            Command::Unsubscribe { rooms } => {
+                self.store.unsubscribe(&connection.id, &rooms).await?;
+                ServerFrame::Unsubscribed { id, room_ids: rooms }
+            }
+            Command::History { room, page } => {
+                let (messages, cursor) =
+                    history::messages(&self.store, &self.cursors, &room, &principal.user, page).await?;
+                ServerFrame::History { id, room_id: room, messages, cursor }
+            }
+            Command::Auth { .. } | Command::Ping => ServerFrame::Pong { id },
+            command => self.produce(connection, principal, id, command, now).await?,
+        })
+    }
+
+    /// Obeys what is answered with `ack`: it stands in Kafka then.
+    async fn produce(
+        &self,
+        connection: &Connection,
+        principal: &Principal,
+        id: Option<String>,
+        command: Command,
+        now: Time,
+    ) -> Result<ServerFrame, Failure> {
+        let (store, producer, user) = (&self.store, &self.producer, &principal.user);
+        let reply_to = ReplyTo {
+            connection: connection.id.clone(),
+            dialect: connection.dialect.clone(),
+            receipt: match connection.dialect {
+                Dialect::Json => None,
+                Dialect::Stomp(_) => id.clone(),
+            },
+            expires_at: principal.expires_at.unix_seconds(),
+        };
+        let origin = Origin { sender: user.clone(), received_at: now, reply_to: Some(reply_to) };
+        let mut client_message_id = None;
+        let commands = match command {
+            Command::Send(send) => {
+                client_message_id = Some(send.client_message_id.clone());
+                Some(Commands::One { command_id: ingress::send_message(store, producer, origin, send).await? })
+            }
+            Command::Change { room, change } => {
+                Some(ingress::change_room(store, producer, origin, room, change).await?)
+            }
+            Command::Read { room, seq } => {
+                Some(Commands::One { command_id: ingress::mark_read(store, producer, user, &room, seq, now).await? })
+            }
+            Command::Typing { room } => {
+                ingress::type_in(store, producer, user, &room, now).await?;
+                None
+            }
+            // Those are answered with frames of their own.
+            Command::Auth { .. }
+            | Command::Subscribe(_)
+            | Command::Unsubscribe { .. }
+            | Command::History { .. }
+            | Command::Ping => None,
+        };
+        Ok(ServerFrame::Ack { id, commands, client_message_id })
+    }
+}
+
+/// Who speaks on the connection, if their token is good.
+pub(crate) fn live(connection: &Connection, now: Time) -> Result<&Principal, Refusal> {
+    match &connection.state {
+        ConnectionState::Pending | ConnectionState::Closing(_) => Err(ErrorCode::TokenMissing.into()),
+        ConnectionState::Live(principal) if expired(principal.expires_at, now) => Err(ErrorCode::TokenExpired.into()),
+        ConnectionState::Live(principal) => Ok(principal),
+    }
+}

@@ -1,0 +1,298 @@
+//! STOMP: the frames of a message one after the other, each answered when it asks for a receipt. What is against the
+//! protocol, or is refused where nobody listens for that, is told with ERROR, and the connection ends.
+
+use common::auth::Principal;
+use common::code::{ErrorCode, Refusal};
+use common::codec::frame::{ServerFrame, Subscribed};
+use common::codec::stomp::destination::Source;
+use common::codec::stomp::frame::{Frame, Frames};
+use common::codec::stomp::message::{self, Message};
+use common::codec::stomp::request::Request;
+use common::codec::stomp::{ProtocolError, Subscription, SubscriptionId, Version};
+use common::codec::{Dialect, Form, Push, Session, Told};
+use common::command::{Command, Position, Signals, Token};
+use common::failure::Failure;
+use common::gateway::WebSocketResponse;
+use common::id::{ClientMessageId, FrameId, RoomId};
+use common::ingress::session_signal;
+use common::limits::{STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_USER_QUEUES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX};
+use common::outbound::PostError;
+use common::record::SignalBody;
+use common::store::{Connection, ConnectionState, OpenError, Terms};
+use common::time::Time;
+
+use crate::handler::MessageFunction;
+use crate::obey::{Stop, live};
+use crate::subscribe::Speaker;
+
+impl MessageFunction {
+    pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
+        let mut dialogue = Dialogue { function: self, connection, answers: Vec::new(), now };
+        let end = dialogue.obey_all(text).await;
+        let Dialogue { connection, mut answers, .. } = dialogue;
+        let is_end = end.is_err();
+        answers.extend(end.err());
+        let mut messages = message::join(&answers, self.stomp_message_bytes);
+        let last = messages.pop().unwrap_or_default();
+        for message in messages {
+            match self.outbound.post(&connection.id, message.as_bytes()).await {
+                Ok(()) => {}
+                Err(PostError::Gone) => return WebSocketResponse::accepted(),
+                // What is missing cannot be put in later: the client begins again.
+                Err(PostError::Slow | PostError::Refused) => {
+                    return self.end(&connection.id, &unavailable()).await;
+                }
+            }
+        }
+        match (is_end, last.is_empty()) {
+            (true, _) => self.end(&connection.id, &last).await,
+            (false, true) => WebSocketResponse::accepted(),
+            (false, false) => WebSocketResponse::frame(last),
+        }
+    }
+}
+
+/// The last frame of a connection that cannot be served now.
+pub(crate) fn unavailable() -> String {
+    let code = ErrorCode::Unavailable;
+    let reason = Refusal::from(code).into();
+    let frame = ServerFrame::Error { id: None, client_message_id: None, reason };
+    message::refusal(code, &frame, None)
+}
+
+/// One connection while the frames of a message are obeyed.
+struct Dialogue<'a> {
+    function: &'a MessageFunction,
+    /// With what the frames have settled so far.
+    connection: Connection,
+    answers: Vec<String>,
+    now: Time,
+}
+
+impl Dialogue<'_> {
+    /// Obeys every frame.
+    ///
+    /// # Errors
+    /// The connection's last frame.
+    async fn obey_all(&mut self, text: &str) -> Result<(), String> {
+        let mut frames = Frames::new(text);
+        for _ in 0..STOMP_FRAMES_PER_MESSAGE_MAX {
+            match frames.next(self.settled()) {
+                Ok(None) => return Ok(()),
+                Ok(Some(frame)) => self.answer(&frame).await?,
+                Err(error) => return Err(message::protocol_error(error, None)),
+            }
+        }
+        Err(message::protocol_error(ProtocolError::TooMany, None))
+    }
+
+    async fn answer(&mut self, frame: &Frame<'_>) -> Result<(), String> {
+        let request = Request::read(frame, self.settled());
+        // CONNECT is answered with CONNECTED alone.
+        let receipt = frame.raw_header("receipt").filter(|_| self.settled().is_some());
+        let mut client_message_id = None;
+        let outcome = match request {
+            Ok(request) => {
+                client_message_id = request.client_message_id().cloned();
+                self.obey(request, receipt).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match outcome {
+            Ok(()) => {
+                self.answers.extend(receipt.map(message::receipt));
+                Ok(())
+            }
+            Err(Stop::Protocol(error)) => Err(message::protocol_error(error, receipt)),
+            Err(Stop::Farewell(code)) => Err(self.connection.dialect.farewell(code)),
+            Err(Stop::Refused(failure)) => self.refuse(failure, client_message_id, receipt),
+        }
+    }
+
+    async fn obey(&mut self, request: Request, receipt: Option<&str>) -> Result<(), Stop> {
+        if let ConnectionState::Closing(code) = self.connection.state {
+            return Err(Stop::Farewell(code));
+        }
+        match request {
+            Request::Connect { version, token } => self.connect(version, token?).await,
+            Request::Send(command) => self.send(command?, receipt).await,
+            Request::Subscribe { subscription, to } => self.subscribe(subscription, to).await,
+            Request::Unsubscribe(id) => self.unsubscribe(&id).await,
+            Request::Disconnect => self.disconnect().await,
+            Request::Acknowledge => Ok(()),
+        }
+    }
+
+    async fn connect(&mut self, version: Version, token: Option<Token>) -> Result<(), Stop> {
+        let dialect = Dialect::Stomp(Session { version: Some(version), queues: Vec::new() });
+        let principal = match token {
+            Some(token) => self.function.authenticate(&self.connection, &dialect, &token, self.now).await?,
+            None => {
+                // The handshake had it.
+                let principal = live(&self.connection, self.now)?.clone();
+                self.function.settle(&self.connection, &dialect, &principal, self.now).await?;
+                principal
+            }
+        };
+        self.answers.push(message::connected(version, &principal.user, principal.expires_at));
+        self.connection.dialect = dialect;
+        self.connection.state = ConnectionState::Live(principal);
+        Ok(())
+    }
+
+    async fn send(&mut self, command: Command, receipt: Option<&str>) -> Result<(), Stop> {
+        let answer = self.function.obey(&self.connection, receipt.map(str::to_owned), command, self.now).await?;
+        // What follows in this message is said with the next token.
+        if let ServerFrame::Authenticated { user_id, expires_at, .. } = answer {
+            self.connection.state = ConnectionState::Live(Principal { user: user_id, expires_at });
+        }
+        Ok(())
+    }
+
+    async fn subscribe(
+        &mut self,
+        subscription: Subscription,
+        to: Result<(Source, Option<Position>), Refusal>,
+    ) -> Result<(), Stop> {
+        let store = &self.function.store;
+        let rooms = store.connection_subscriptions(&self.connection.id).await?;
+        let queues = self.connection.dialect.queues();
+        let id = &subscription.id;
+        if rooms.iter().any(|(_, other)| other == id.as_str()) || queues.iter().any(|queue| queue.id == *id) {
+            return Err(ProtocolError::Repeated.into());
+        }
+        let (source, after) = to?;
+        if rooms.len() + queues.len() >= SUBSCRIPTIONS_PER_CONNECTION_MAX {
+            return Err(ErrorCode::LimitReached.into());
+        }
+        match source {
+            Source::UserQueue => {
+                let mut queues = queues.to_vec();
+                if queues.len() >= STOMP_USER_QUEUES_MAX {
+                    return Err(ErrorCode::LimitReached.into());
+                }
+                queues.push(subscription);
+                self.change_queues(queues).await
+            }
+            Source::Room(room) => self.subscribe_to_events(subscription, room, after).await,
+            Source::Signals(room) => {
+                let signals = Signals { typing: true, read: true, presence: true };
+                self.subscribe_to_room(&subscription, room, None, signals).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Subscribes to a room's events, and answers with what was missed.
+    async fn subscribe_to_events(
+        &mut self,
+        subscription: Subscription,
+        room: RoomId,
+        after: Option<Position>,
+    ) -> Result<(), Stop> {
+        let subscribed = self.subscribe_to_room(&subscription, room, after, Signals::default()).await?;
+        let Subscribed::One { room_id, epoch, last_seq, recovered, events, more } = subscribed else { return Ok(()) };
+        match (recovered, more) {
+            (None, _) => {}
+            (Some(true), false) => self.answers.extend(events.iter().map(|event| {
+                let mut text = String::new();
+                Message::event(event, &epoch).write(&subscription, &mut text);
+                text
+            })),
+            // Too much, or nothing that continues what the client has.
+            (Some(_), _) => {
+                let resync = ServerFrame::Resync { room_id: room_id.clone(), epoch, last_seq };
+                let resync = Push::new(resync, self.frame_id());
+                self.answers.push(resync.to_room(&room_id, &Form::Stomp(subscription)).to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribes to a room: with signals to those alone.
+    async fn subscribe_to_room(
+        &self,
+        subscription: &Subscription,
+        room: RoomId,
+        after: Option<Position>,
+        signals: Signals,
+    ) -> Result<Subscribed, Stop> {
+        let principal = live(&self.connection, self.now)?;
+        let form = Form::Stomp(subscription.clone());
+        let terms = Terms { form, events: signals == Signals::default(), signals };
+        let speaker = Speaker { connection: &self.connection, principal, terms };
+        Ok(self.function.subscribe_one(&speaker, room, after, self.now).await?)
+    }
+
+    /// Ends the subscription of this id. One that a kick has ended may still be unsubscribed from.
+    async fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Stop> {
+        let mut queues = self.connection.dialect.queues().to_vec();
+        let before = queues.len();
+        queues.retain(|queue| queue.id != *id);
+        if queues.len() < before {
+            return self.change_queues(queues).await;
+        }
+        let store = &self.function.store;
+        for (room, other) in store.connection_subscriptions(&self.connection.id).await? {
+            if other == id.as_str() {
+                store.unsubscribe_id(&self.connection.id, &room, id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_queues(&mut self, queues: Vec<Subscription>) -> Result<(), Stop> {
+        let principal = live(&self.connection, self.now)?;
+        match self.function.store.change_queues(&self.connection.id, principal, &queues, self.now).await {
+            Ok(()) => {}
+            Err(OpenError::Store(error)) => return Err(error.into()),
+            Err(OpenError::Changed | OpenError::SessionLimit) => {
+                return Err(self.function.changed_meanwhile(&self.connection, self.now).await);
+            }
+        }
+        if let Dialect::Stomp(session) = &mut self.connection.dialect {
+            session.queues = queues;
+        }
+        Ok(())
+    }
+
+    /// Does what `$disconnect` does: whoever says DISCONNECT gets nothing more, whenever the socket closes.
+    async fn disconnect(&self) -> Result<(), Stop> {
+        let function = self.function;
+        if let Some(user) = function.store.remove_connection(&self.connection.id, self.now).await? {
+            session_signal(&function.producer, &user, SignalBody::Closed {}, self.now).await;
+        }
+        Ok(())
+    }
+
+    /// Tells that a request was refused, where the client listens for that; else with the connection's end.
+    fn refuse(
+        &mut self,
+        failure: Failure,
+        client_message_id: Option<ClientMessageId>,
+        receipt: Option<&str>,
+    ) -> Result<(), String> {
+        let refusal = failure.answer();
+        let code = refusal.code;
+        let id = receipt.map(str::to_owned);
+        let frame = ServerFrame::Error { id, client_message_id, reason: refusal.into() };
+        match self.connection.dialect.refuse(code, frame, self.frame_id(), receipt) {
+            Told::Frame(text) => {
+                self.answers.push(text.to_string());
+                Ok(())
+            }
+            Told::Last(text) => Err(text.to_string()),
+        }
+    }
+
+    /// The version that CONNECT settled, once it has.
+    fn settled(&self) -> Option<Version> {
+        match &self.connection.dialect {
+            Dialect::Stomp(session) => session.version,
+            Dialect::Json => None,
+        }
+    }
+
+    fn frame_id(&self) -> FrameId {
+        FrameId::new(self.now, rand::random())
+    }
+}

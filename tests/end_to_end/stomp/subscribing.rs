@@ -1,0 +1,151 @@
+//! SUBSCRIBE and UNSUBSCRIBE: ids, copies, acknowledgements, and destinations that are nobody's or somebody else's.
+
+use serde_json::json;
+use tests::{Runtime, Stomp};
+
+#[tokio::test]
+async fn each_subscription_gets_a_copy_of_its_own() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (mut stomp, mut at_bob) = (Stomp::connect(&alice).await, bob.join(&room).await);
+    let topic = format!("/topic/rooms/{room}");
+    stomp.ask("SUBSCRIBE", &[("id", "one"), ("destination", &topic)], "").await;
+    stomp.ask("SUBSCRIBE", &[("id", "t:w\\o\n안"), ("destination", &topic), ("ack", "client-individual")], "").await;
+    at_bob.send(&room, "c1", "hi").await;
+    let (one, two) = (stomp.message("one", "c1").await, stomp.message("t:w\\o\n안", "c1").await);
+    assert_eq!(one.body, two.body);
+    assert_ne!(one.header("message-id"), two.header("message-id"));
+    assert_eq!((one.get("ack"), two.get("ack")), (None, Some(two.header("message-id"))));
+    stomp.ask("ACK", &[("id", two.header("ack"))], "").await;
+    stomp.ask("UNSUBSCRIBE", &[("id", "one")], "").await;
+    at_bob.send(&room, "c2", "hi").await;
+    stomp.message("t:w\\o\n안", "c2").await;
+    stomp.catch_up().await;
+    assert!(stomp.heard().all(|frame| frame.get("subscription") != Some("one")));
+}
+
+/// Some clients escape nothing, and look for their own words: webstomp-client, stompjs in 1.1.
+#[tokio::test]
+async fn ids_and_receipts_come_back_as_they_were_written() {
+    let madang = Runtime::shared().await;
+    let (alice, _bob, room) = madang.pair().await;
+    let mut stomp = Stomp::connect(&alice).await;
+    let topic = format!("/topic/rooms/{room}");
+    stomp.say_text(&format!("SUBSCRIBE\nid:a:b\\\\c\nreceipt:r:\\c:1\ndestination:{topic}\n\n\0")).await;
+    let text = stomp.text_with("RECEIPT\n").await;
+    assert!(text.contains("\nreceipt-id:r:\\c:1\n"), "{text}");
+    stomp
+        .say_text(&format!(
+            "SEND\ndestination:/app/rooms/{room}/send\ncontent-type:text/plain;charset=UTF-8\n\n{}\0",
+            json!({"clientMessageId": "c", "content": "hi"})
+        ))
+        .await;
+    let text = stomp.text_with("MESSAGE\n").await;
+    assert!(text.contains("\nsubscription:a:b\\\\c\n"), "{text}");
+}
+
+#[tokio::test]
+async fn an_id_names_one_subscription() {
+    let madang = Runtime::shared().await;
+    let (alice, _bob, room) = madang.pair().await;
+    let topic = format!("/topic/rooms/{room}");
+    for first in [topic.as_str(), "/user/queue/events"] {
+        for second in [topic.as_str(), "/user/queue/events", "/topic/rooms/*"] {
+            let mut stomp = Stomp::connect(&alice).await;
+            stomp.ask("SUBSCRIBE", &[("id", "1"), ("destination", first)], "").await;
+            stomp.say("SUBSCRIBE", &[("id", "1"), ("destination", second), ("receipt", "r")], "").await;
+            let error = stomp.ended().await;
+            assert_eq!((error.header("code"), error.header("receipt-id")), ("protocol_error", "r"));
+        }
+    }
+}
+
+/// Anybody could listen in elsewhere: spring-guides/gs-messaging-stomp-websocket#18, dojot/dojot#2529.
+#[tokio::test]
+async fn nobody_listens_where_they_are_no_member() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mallory = madang.person("mallory").await;
+    let mine = mallory.make_room(&[]).await;
+    let mut spy = Stomp::connect(&mallory).await;
+    spy.subscribe_queue("q").await;
+    let others = format!("/user/{}/queue/events", alice.id);
+    for (destination, code) in [
+        (format!("/topic/rooms/{room}"), "not_member"),
+        (format!("/topic/rooms/{room}/signals"), "not_member"),
+        ("/topic/rooms/no-such-room".to_owned(), "room_not_found"),
+        ("/topic/rooms/*".to_owned(), "invalid_field"),
+        ("/topic/rooms/>".to_owned(), "invalid_field"),
+        ("/topic/rooms/**".to_owned(), "invalid_field"),
+        (format!("/topic/rooms/{mine},/topic/rooms/{room}"), "invalid_field"),
+        (format!("/topic/rooms/{mine}/../{room}"), "invalid_field"),
+        ("/topic/**".to_owned(), "forbidden"),
+        (others, "forbidden"),
+        ("/queue/events".to_owned(), "forbidden"),
+        ("/elsewhere".to_owned(), "invalid_field"),
+    ] {
+        let error = spy.answer("SUBSCRIBE", &[("id", "x"), ("destination", &destination)], "").await;
+        assert_eq!((error.header("type"), &error.json()["code"]), ("error", &json!(code)), "{destination}");
+    }
+    let body = json!({"clientMessageId": "c", "content": "raw"}).to_string();
+    for (destination, code) in [
+        (format!("/topic/rooms/{room}"), "forbidden"),
+        (format!("/app/rooms/{room}/send"), "not_member"),
+        ("/user/queue/events".to_owned(), "forbidden"),
+        (format!("/user/{}/queue/events", alice.id), "forbidden"),
+        ("/app/rooms/*/send".to_owned(), "invalid_field"),
+        (format!("/app/rooms/{mine}/sing"), "unknown_action"),
+    ] {
+        let error = spy.answer("SEND", &[("destination", &destination)], &body).await;
+        assert_eq!((error.header("type"), &error.json()["code"]), ("error", &json!(code)), "{destination}");
+    }
+    let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    at_alice.send(&room, "secret", "between us").await;
+    at_bob.message(&room, "secret").await;
+    spy.catch_up().await;
+    assert!(spy.heard().all(|frame| frame.get("type") != Some("event")));
+    assert!(alice.messages(&room).await.iter().all(|message| message["content"] != "raw"));
+}
+
+/// Without a place to be told it, whoever is refused must not take silence for success.
+#[tokio::test]
+async fn a_refusal_without_a_queue_is_an_error_and_the_end() {
+    let madang = Runtime::shared().await;
+    let (alice, _bob, room) = madang.pair().await;
+    let mallory = madang.person("mallory").await;
+    let mut spy = Stomp::connect(&mallory).await;
+    spy.say("SUBSCRIBE", &[("id", "1"), ("destination", &format!("/topic/rooms/{room}")), ("receipt", "r")], "").await;
+    let error = spy.ended().await;
+    assert_eq!((error.header("code"), error.header("receipt-id")), ("not_member", "r"));
+    assert_eq!(error.json()["code"], "not_member");
+    for (body, code) in [
+        (json!({"clientMessageId": "c", "content": " "}), "content_empty"),
+        (json!({"content": "hi"}), "invalid_field"),
+        (json!([]), "bad_json"),
+    ] {
+        let mut stomp = Stomp::connect(&alice).await;
+        stomp.say("SEND", &[("destination", &format!("/app/rooms/{room}/send"))], &body.to_string()).await;
+        assert_eq!(stomp.ended().await.header("code"), code);
+    }
+}
+
+#[tokio::test]
+async fn queues_are_few_and_each_gets_its_copy() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut at_bob) = (alice.connect().await, Stomp::connect(&bob).await);
+    for id in ["1", "2", "3", "4"] {
+        at_bob.ask("SUBSCRIBE", &[("id", id), ("destination", "/user/queue/events"), ("ack", "client")], "").await;
+    }
+    let fifth = at_bob.answer("SUBSCRIBE", &[("id", "5"), ("destination", "/user/queue/events")], "").await;
+    assert_eq!(fifth.json()["code"], "limit_reached");
+    at_bob.ask("UNSUBSCRIBE", &[("id", "2")], "").await;
+    at_alice.act(json!({"action": "role", "roomId": room, "userId": bob.id, "role": "admin"})).await;
+    for id in ["1", "3", "4"] {
+        let is_it = |frame: &tests::stomp::Frame| {
+            frame.get("type") == Some("notice") && frame.header("subscription") == id && frame.get("ack").is_some()
+        };
+        at_bob.frame_where(id, is_it).await;
+    }
+    assert!(at_bob.heard().all(|frame| frame.get("subscription") != Some("2") || frame.get("type") == Some("error")));
+}
