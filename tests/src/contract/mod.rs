@@ -21,6 +21,7 @@ pub struct Contracts {
     actions: BTreeMap<String, Action>,
     types: BTreeMap<String, Validator>,
     gateway_fault: Validator,
+    stomp_heads: BTreeMap<String, Validator>,
     paths: Vec<PathItem>,
     bodies: BTreeMap<String, Validator>,
 }
@@ -65,6 +66,12 @@ impl Contracts {
             (name, Action { frame, answers })
         };
         let actions = frames.into_iter().map(action).collect();
+        let mut stomp_heads = BTreeMap::new();
+        for (key, place) in documents.members("asyncapi.yaml#/channels/stomp/messages") {
+            let (place, _) = documents.at(&place);
+            let (_, command) = key.split_once('.').expect("who says it");
+            stomp_heads.insert(command.to_owned(), documents.schema(&format!("{place}/headers")));
+        }
         let gateway_fault = documents.schema("asyncapi.yaml#/components/messages/gateway.fault/payload");
         let paths: Vec<PathItem> =
             documents.members("openapi.yaml#/paths").iter().map(|path| path_item(&documents, path)).collect();
@@ -78,7 +85,7 @@ impl Contracts {
                 }
             }
         }
-        Self { documents, actions, types, gateway_fault, paths, bodies }
+        Self { documents, actions, types, gateway_fault, stomp_heads, paths, bodies }
     }
 
     /// Judges a frame that a client heard.
@@ -91,6 +98,16 @@ impl Contracts {
             None => &self.gateway_fault,
         };
         judge(schema, frame, &format!("the frame {}", frame["type"]));
+    }
+
+    /// Judges the head of a STOMP frame that was sent well, or heard.
+    ///
+    /// # Panics
+    /// Its command is not known, or its headers are not as the command says.
+    pub fn judge_stomp(&self, command: &str, headers: &[(String, String)]) {
+        let head = headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        let schema = self.stomp_heads.get(command).unwrap_or_else(|| panic!("asyncapi.yaml has no {command}"));
+        judge(schema, &Value::Object(head), &format!("the head of {command}"));
     }
 
     /// Judges a frame that a client sent, by its answer: what is answered well must be allowed, and answered so.
