@@ -109,6 +109,7 @@ mod tests {
         assert!(event.query("token").is_some());
         assert!(load("websocket-connect.json").query("token").is_none());
         assert!(load("websocket-message.json").text().unwrap().contains("action"));
+        assert!(load("websocket-message-stomp.json").text().unwrap().ends_with('\0'));
         assert!(load("websocket-disconnect.json").request_context.disconnect_reason.is_some());
     }
 

@@ -11,7 +11,7 @@
 //! | item (in DynamoDB) | [`store`] |
 //! | server frame → connection | [`codec`], [`outbound`] |
 //!
-//! Beside them: farewells ([`farewell`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
+//! Beside them: farewells ([`farewell`]) and those who left without one ([`ghost`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
 //! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs ([`telemetry`]) and counts ([`metrics`]).
 
 pub mod auth;
@@ -23,6 +23,7 @@ pub mod cursor;
 pub mod failure;
 pub mod farewell;
 pub mod gateway;
+pub mod ghost;
 pub mod history;
 pub mod id;
 pub mod ingress;

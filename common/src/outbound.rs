@@ -31,7 +31,7 @@ pub enum PostError {
     Refused,
 }
 
-/// Posts frames and closes connections.
+/// Posts frames, asks about connections and closes them.
 pub struct Outbound {
     client: Client,
     metrics: Arc<Metrics>,
@@ -60,6 +60,15 @@ impl Outbound {
         let post = self.client.post_to_connection().connection_id(connection.as_str()).data(Blob::new(frame));
         self.metrics.add(Count::Posts, 1);
         post.send().await.map(|_| ()).map_err(|error| classify(&error))
+    }
+
+    /// Asks whether a connection is open.
+    ///
+    /// # Errors
+    /// [`PostError::Gone`] when it is not; else why that could not be found out.
+    pub async fn ask_about(&self, connection: &ConnectionId) -> Result<(), PostError> {
+        let get = self.client.get_connection().connection_id(connection.as_str());
+        get.send().await.map(|_| ()).map_err(|error| classify(&error))
     }
 
     /// Closes a connection.

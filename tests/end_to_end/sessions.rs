@@ -133,6 +133,32 @@ async fn where_that_is_the_policy_the_new_one_is_refused() {
     assert_eq!(madang.sessions_of(&alice).await.len(), 3);
 }
 
+/// With that policy the dead would keep the living out.
+#[tokio::test]
+async fn the_dead_do_not_keep_the_living_out() {
+    let madang = Runtime::start_with::<&str>(&[], &[("SESSION_POLICY", "refuse"), ("SESSIONS_PER_USER", "2")]);
+    let alice = madang.person("alice").await;
+    madang.faults(json!({"dropDisconnect": true})).await;
+    drop(join_all((0..2).map(|_| alice.connect())).await);
+    // So young they may still be on their way in.
+    assert_eq!(open(&alice).await.err(), Some(429));
+    for connection in madang.sessions_of(&alice).await {
+        let update = json!({
+            "TableName": "connections", "Key": {"PK": {"S": format!("USER#{}", alice.id)}, "SK": {"S": "SESSIONS"}},
+            "UpdateExpression": "SET connections.#c.connectedAt = connections.#c.connectedAt - :minutes",
+            "ExpressionAttributeNames": {"#c": connection}, "ExpressionAttributeValues": {":minutes": {"N": "120000"}},
+        });
+        madang.table("UpdateItem", &update).await;
+    }
+    let mut living = eventually("a way in", async || open(&alice).await.ok()).await;
+    let mut pending = alice.open("", &[]).await.unwrap();
+    let answer = pending.request(json!({"action": "auth", "token": alice.token})).await;
+    assert_eq!(answer["type"], "authenticated", "{answer}");
+    living.catch_up().await;
+    // They are two again, and alive.
+    assert_eq!(open(&alice).await.err(), Some(429));
+}
+
 /// Dead connections counted against the limit for ever elsewhere: RocketChat/Rocket.Chat #6610 (case 65).
 #[tokio::test]
 async fn connections_whose_end_nobody_reported_give_way() {

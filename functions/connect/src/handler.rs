@@ -4,7 +4,6 @@
 use common::auth::Verifier;
 use common::code::ErrorCode;
 use common::config::AllowedOrigins;
-use common::farewell;
 use common::gateway::{WebSocketEvent, WebSocketResponse};
 use common::id::{ConnectionId, UserId};
 use common::outbound::Outbound;
@@ -12,6 +11,7 @@ use common::producer::Producer;
 use common::record::SignalBody;
 use common::store::{Connection, ConnectionState, LiveConnection, OpenError, Store, StoreError};
 use common::time::Time;
+use common::{farewell, ghost};
 
 use crate::origin;
 use crate::subprotocol::{self, Offer};
@@ -50,16 +50,34 @@ impl Connect {
         let context = &event.request_context;
         let connected_at = context.connected_at.map_or(now, Time::from_unix_ms);
         let connection = Connection { id: context.connection_id.clone(), connected_at, dialect, state };
-        let replaced = self.store.put_connection(&connection, now).await.map_err(|error| match error {
-            OpenError::SessionLimit => ErrorCode::SessionLimit.status(),
-            OpenError::Changed => ErrorCode::Unavailable.status(),
-            OpenError::Store(error) => table_failure(&connection.id, error),
-        })?;
+        let replaced = match self.put(&connection, now).await {
+            Ok(replaced) => replaced,
+            Err(OpenError::SessionLimit) => return Err(ErrorCode::SessionLimit.status()),
+            Err(OpenError::Changed) => return Err(ErrorCode::Unavailable.status()),
+            Err(OpenError::Store(error)) => {
+                // The write may have been done although its answer was lost.
+                self.take_back(&connection.id, now).await;
+                return Err(table_failure(&connection.id, error));
+            }
+        };
         if let ConnectionState::Live(principal) = &connection.state {
             self.tell(&principal.user, &replaced, now).await;
             self.stand_last(&connection.id, now).await?;
         }
         Ok(subprotocol.map_or_else(WebSocketResponse::accepted, WebSocketResponse::subprotocol))
+    }
+
+    /// Writes the connection; where its user has too many sessions, once more without those that are dead.
+    async fn put(&self, connection: &Connection, now: Time) -> Result<Vec<LiveConnection>, OpenError> {
+        match (self.store.put_connection(connection, now).await, &connection.state) {
+            (Err(OpenError::SessionLimit), ConnectionState::Live(principal)) => {
+                if !ghost::clear(&self.store, &self.outbound, &self.producer, &principal.user, now).await? {
+                    return Err(OpenError::SessionLimit);
+                }
+                self.store.put_connection(connection, now).await
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     /// Tells those that gave way, and the user's consumer. Neither can fail the connect.
@@ -77,10 +95,15 @@ impl Connect {
             return Ok(());
         }
         tracing::info!(connection_id = %id, "a newer session took this one's place before it was open");
+        self.take_back(id, now).await;
+        Err(ErrorCode::SessionLimit.status())
+    }
+
+    /// Removes what was written for a connection that will not open.
+    async fn take_back(&self, id: &ConnectionId, now: Time) {
         if let Err(error) = self.store.remove_connection(id, now).await {
             tracing::warn!(%error, connection_id = %id, "a refused connection is left to the sweeper");
         }
-        Err(ErrorCode::SessionLimit.status())
     }
 }
 

@@ -4,11 +4,11 @@ use common::auth::{Principal, expired};
 use common::code::{ByeCode, ErrorCode};
 use common::codec::Dialect;
 use common::command::Token;
-use common::farewell;
 use common::ingress::session_signal;
 use common::record::SignalBody;
 use common::store::{Connection, ConnectionState, OpenError};
 use common::time::Time;
+use common::{farewell, ghost};
 
 use crate::handler::MessageFunction;
 use crate::obey::Stop;
@@ -52,7 +52,13 @@ impl MessageFunction {
         principal: &Principal,
         now: Time,
     ) -> Result<(), Stop> {
-        let replaced = match self.store.authenticate(connection, dialect, principal, now).await {
+        let mut outcome = self.store.authenticate(connection, dialect, principal, now).await;
+        if let Err(OpenError::SessionLimit) = outcome
+            && ghost::clear(&self.store, &self.outbound, &self.producer, &principal.user, now).await?
+        {
+            outcome = self.store.authenticate(connection, dialect, principal, now).await;
+        }
+        let replaced = match outcome {
             Ok(replaced) => replaced,
             Err(OpenError::SessionLimit) => return Err(ErrorCode::SessionLimit.into()),
             Err(OpenError::Changed) => return Err(self.changed_meanwhile(connection, now).await),

@@ -149,7 +149,11 @@ fn find_parts(name: &str, node: &Value, parts: &mut BTreeSet<String>) {
 /// Closes every object that the server writes; what clients write stays open, as the server ignores what it does not
 /// know.
 fn close(node: &mut Value, place: &str, parts: &BTreeSet<String>) {
-    if place.contains("/messages/client.") || place.contains("/messages/stompClient.") || place.contains("/requestBody/") || parts.contains(place) {
+    if place.contains("/messages/client.")
+        || place.contains("/messages/stompClient.")
+        || place.contains("/requestBody/")
+        || parts.contains(place)
+    {
         return;
     }
     match node {

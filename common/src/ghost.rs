@@ -1,0 +1,41 @@
+//! Sessions whose connections died without a word: `$disconnect` is best effort. Where one session too many is refused,
+//! such a one must not keep its user out until the two hours are over.
+
+use futures_util::future::join_all;
+
+use crate::id::UserId;
+use crate::ingress::session_signal;
+use crate::outbound::{Outbound, PostError};
+use crate::producer::Producer;
+use crate::record::SignalBody;
+use crate::store::{LiveConnection, Store, StoreError};
+use crate::time::Time;
+
+/// Asks the gateway about each of a user's connections, and removes those that it does not know any more. Tells whether
+/// there was one. A connection so young that it may be inside its own `$connect` counts as alive.
+///
+/// # Errors
+/// The table cannot be read or written.
+pub async fn clear(
+    store: &Store,
+    outbound: &Outbound,
+    producer: &Producer,
+    user: &UserId,
+    now: Time,
+) -> Result<bool, StoreError> {
+    let sessions = store.live_connections(std::slice::from_ref(user), now).await?;
+    let established = sessions.iter().filter(|session| session.is_established(now));
+    let is_gone = |session: &LiveConnection| {
+        let connection = session.connection.clone();
+        async move { (outbound.ask_about(&connection).await == Err(PostError::Gone)).then_some(connection) }
+    };
+    let mut cleared = false;
+    for connection in join_all(established.map(is_gone)).await.into_iter().flatten() {
+        tracing::info!(connection_id = %connection, "a connection died without a word");
+        if store.remove_connection(&connection, now).await?.is_some() {
+            session_signal(producer, user, SignalBody::Closed {}, now).await;
+            cleared = true;
+        }
+    }
+    Ok(cleared)
+}
