@@ -6,12 +6,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::Algorithm;
-use rdkafka::ClientConfig;
 
 use crate::limits::{
     FRAME_MAX_BYTES, PRESENCE_GRACE_DEFAULT_SECONDS, PRESENCE_GRACE_MAX_SECONDS, SESSIONS_PER_USER_DEFAULT,
     SESSIONS_PER_USER_MAX, STOMP_MESSAGE_DEFAULT_BYTES, STOMP_MESSAGE_MIN_BYTES,
 };
+
+mod kafka;
+
+pub use kafka::{KafkaConfig, TopicPrefix};
 
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -311,70 +314,6 @@ impl AllowedOrigins {
     }
 }
 
-/// How to reach Kafka.
-#[derive(Debug, Clone)]
-pub struct KafkaConfig {
-    /// What every client of librdkafka needs.
-    pub client: ClientConfig,
-    /// How many partitions each topic has. The number is configured, not asked for, so that a stale answer never
-    /// sends a room to two partitions.
-    pub partitions: HashMap<String, i32>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TopicDefinition {
-    partitions: i32,
-}
-
-impl KafkaConfig {
-    /// From the environment: `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL` (`SASL_SSL` unless set),
-    /// `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`, `KAFKA_SSL_CA_PEM`, and
-    /// `KAFKA_PARTITIONS` (`topic:count` separated by commas, where they differ from `infra/topics.json`).
-    ///
-    /// # Errors
-    /// A variable is not set, or holds something else.
-    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", environment.required("KAFKA_BOOTSTRAP_SERVERS")?);
-        let protocol = environment.optional("KAFKA_SECURITY_PROTOCOL").unwrap_or("SASL_SSL");
-        match protocol {
-            "PLAINTEXT" | "SSL" => {}
-            "SASL_SSL" => {
-                client.set("sasl.mechanism", environment.required("KAFKA_SASL_MECHANISM")?);
-                client.set("sasl.username", environment.required("KAFKA_SASL_USERNAME")?);
-                client.set("sasl.password", environment.required("KAFKA_SASL_PASSWORD")?);
-            }
-            _ => return Err(ConfigError::invalid("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT, SSL or SASL_SSL")),
-        }
-        client.set("security.protocol", protocol);
-        if let Some(ca) = environment.optional("KAFKA_SSL_CA_PEM") {
-            client.set("ssl.ca.pem", ca);
-        }
-        Ok(Self { client, partitions: partitions(environment)? })
-    }
-}
-
-fn partitions(environment: &Environment) -> Result<HashMap<String, i32>, ConfigError> {
-    let topics: HashMap<String, TopicDefinition> = serde_json::from_str(include_str!("../../infra/topics.json"))
-        .expect("the data file of the topics is checked by a test");
-    let mut partitions: HashMap<String, i32> =
-        topics.into_iter().map(|(topic, definition)| (topic, definition.partitions)).collect();
-    for entry in
-        environment.optional("KAFKA_PARTITIONS").unwrap_or_default().split(',').filter(|entry| !entry.is_empty())
-    {
-        let invalid = ConfigError::invalid("KAFKA_PARTITIONS", "a list like chat-messages:12,chat-presence:6");
-        let (topic, count) = entry.trim().split_once(':').ok_or(invalid)?;
-        let invalid = ConfigError::invalid("KAFKA_PARTITIONS", "a list of our topics with at least one partition each");
-        let count = count.parse().ok().filter(|count| *count > 0);
-        match (partitions.get_mut(topic), count) {
-            (Some(partitions), Some(count)) => *partitions = count,
-            _ => return Err(invalid),
-        }
-    }
-    Ok(partitions)
-}
-
 /// Whether the event source takes partial batch responses: `PARTIAL_BATCH_RESPONSES`, `false` unless set.
 ///
 /// # Errors
@@ -392,16 +331,6 @@ impl fmt::Debug for Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn partitions_come_from_the_data_file_unless_set() {
-        let count = |pairs: &[(&str, &str)]| partitions(&Environment::of_pairs(pairs)).map(|map| map["chat-messages"]);
-        assert_eq!(count(&[]), Ok(12));
-        assert_eq!(count(&[("KAFKA_PARTITIONS", "chat-messages:3,chat-presence:3")]), Ok(3));
-        for odd in ["chat-messages", "chat-messages:0", "chat-messages:x", "other:3"] {
-            assert!(count(&[("KAFKA_PARTITIONS", odd)]).is_err(), "{odd}");
-        }
-    }
 
     #[test]
     fn sessions_have_defaults_and_bounds() {

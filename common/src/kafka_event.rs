@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::config::TopicPrefix;
+
 /// A batch of records, several partitions perhaps, each in order.
 #[derive(Debug, Deserialize)]
 pub struct KafkaEvent {
@@ -16,10 +18,21 @@ pub struct KafkaEvent {
     pub records: BTreeMap<String, Vec<KafkaRecord>>,
 }
 
+impl KafkaEvent {
+    /// The same, every topic by our name of it.
+    #[must_use]
+    pub fn with_our_topics(mut self, prefix: &TopicPrefix) -> Self {
+        for record in self.records.values_mut().flatten() {
+            record.topic = prefix.without(&record.topic).to_owned();
+        }
+        self
+    }
+}
+
 /// One record as it stood on the topic.
 #[derive(Debug, Clone, Deserialize)]
 pub struct KafkaRecord {
-    /// The topic.
+    /// The topic: its name on the cluster, or ours after [`KafkaEvent::with_our_topics`].
     pub topic: String,
     /// The partition.
     pub partition: i32,

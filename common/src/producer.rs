@@ -13,7 +13,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 
-use crate::config::KafkaConfig;
+use crate::config::{KafkaConfig, TopicPrefix};
 use crate::metrics::{Count, Metrics};
 
 /// The topic of commands that change a room.
@@ -40,6 +40,7 @@ pub enum ProduceError {
 pub struct Producer {
     config: ClientConfig,
     partitions: HashMap<String, i32>,
+    topic_prefix: TopicPrefix,
     inner: RwLock<Option<Arc<FutureProducer>>>,
     metrics: Arc<Metrics>,
 }
@@ -58,7 +59,7 @@ impl Producer {
     /// Makes the client when it first produces, for a function that may never do.
     #[must_use]
     pub fn lazy(config: KafkaConfig, metrics: Arc<Metrics>) -> Self {
-        let KafkaConfig { mut client, partitions } = config;
+        let KafkaConfig { mut client, partitions, topic_prefix } = config;
         // Below the function's timeout, so that the client hears of a failure. A dead socket after a thaw is found by
         // the socket timeout alone.
         for (name, value) in [
@@ -79,7 +80,7 @@ impl Producer {
         ] {
             client.set(name, value);
         }
-        Self { config: client, partitions, inner: RwLock::default(), metrics }
+        Self { config: client, partitions, topic_prefix, inner: RwLock::default(), metrics }
     }
 
     fn client(&self) -> Result<Arc<FutureProducer>, KafkaError> {
@@ -97,7 +98,7 @@ impl Producer {
         }
     }
 
-    /// Produces one record and waits until all in-sync replicas have it.
+    /// Produces one record to one of our topics and waits until all in-sync replicas have it.
     ///
     /// # Errors
     /// It was not acknowledged in time; a retry with the same identity is safe.
@@ -113,7 +114,8 @@ impl Producer {
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
         let partition = partition(key.unwrap_or_default(), count);
-        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(partition).headers(headers);
+        let topic = self.topic_prefix.with(topic);
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).partition(partition).headers(headers);
         (record.key, record.payload) = (key, value);
         let producer = self.client().map_err(ProduceError::Unacknowledged)?;
         match producer.send(record, Timeout::After(std::time::Duration::ZERO)).await {
@@ -206,7 +208,8 @@ mod tests {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", cluster.bootstrap_servers());
         let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
-        let producer = Producer::new(KafkaConfig { client, partitions }, Arc::default()).unwrap();
+        let config = KafkaConfig { client, partitions, topic_prefix: TopicPrefix::default() };
+        let producer = Producer::new(config, Arc::default()).unwrap();
         assert_eq!(send(&producer).await, Ok(()));
         cluster.request_errors(RDKafkaApiKey::Produce, errors);
         assert_eq!(send(&producer).await, expected, "{errors:?}");

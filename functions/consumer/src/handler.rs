@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use common::config::TopicPrefix;
 use common::failure::Failure;
 use common::id::{RoomId, Seq};
 use common::kafka_event::{BatchItemFailure, BatchResponse, ItemIdentifier, KafkaEvent, KafkaRecord};
@@ -27,6 +28,7 @@ const RACES_MAX: usize = 20;
 /// What the consumer works with.
 pub(crate) struct Consumer {
     pub(crate) store: Store,
+    pub(crate) topic_prefix: TopicPrefix,
     pub(crate) producer: Producer,
     pub(crate) outbound: Outbound,
     pub(crate) partial_batch_responses: bool,
@@ -58,7 +60,7 @@ impl Consumer {
         deadline: Instant,
         now: Time,
     ) -> Result<BatchResponse, BatchFailed> {
-        let Batch { rooms, markers, signals, undecodable } = Batch::sort(event);
+        let Batch { rooms, markers, signals, undecodable } = Batch::sort(event.with_our_topics(&self.topic_prefix));
         let (rooms, markers, signals) = (rooms.into_groups(), markers.into_groups(), signals.into_groups());
         self.metrics.add(Count::Records, undecodable.len() as u64 + count(&rooms) + count(&markers) + count(&signals));
         self.metrics.add(Count::RoomBatches, rooms.len() as u64);
@@ -169,8 +171,11 @@ impl Consumer {
         if !failed.is_empty() && !self.partial_batch_responses {
             return Err(BatchFailed(failed.len()));
         }
-        let failure = |((topic, partition), offset)| BatchItemFailure {
-            item_identifier: ItemIdentifier { topic_partition: format!("{topic}-{partition}"), offset },
+        let failure = |((topic, partition), offset): ((String, i32), i64)| BatchItemFailure {
+            item_identifier: ItemIdentifier {
+                topic_partition: format!("{}-{partition}", self.topic_prefix.with(&topic)),
+                offset,
+            },
         };
         Ok(BatchResponse { batch_item_failures: failed.into_iter().map(failure).collect() })
     }

@@ -33,9 +33,11 @@ async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
     let metrics = Arc::new(Metrics::default());
+    let kafka = KafkaConfig::new(&environment)?;
     let consumer = Arc::new(Consumer {
         store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
-        producer: Producer::new(KafkaConfig::new(&environment)?, Arc::clone(&metrics))?,
+        topic_prefix: kafka.topic_prefix.clone(),
+        producer: Producer::new(kafka, Arc::clone(&metrics))?,
         outbound: Outbound::new(OutboundConfig::new(&environment)?, Arc::clone(&metrics)),
         partial_batch_responses: partial_batch_responses(&environment)?,
         stomp_message_bytes: stomp_message_bytes(&environment)?,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use common::config::KafkaConfig;
+use common::config::{KafkaConfig, TopicPrefix};
 use common::producer::DEAD_LETTER_TOPIC;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -53,12 +53,14 @@ pub(crate) struct Range {
 pub(crate) struct Reader {
     consumer: BaseConsumer,
     servers: String,
+    topic_prefix: TopicPrefix,
     partition_count: usize,
 }
 
 /// Letters one after the other.
 pub(crate) struct Walk<'a> {
     consumer: &'a BaseConsumer,
+    topic: String,
     waiting: VecDeque<Range>,
     current: Option<Range>,
 }
@@ -81,13 +83,15 @@ impl Reader {
             client.set(name, value);
         }
         let servers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let mut reader = Self { consumer: client.create()?, servers, partition_count: 0 };
+        let topic_prefix = config.topic_prefix.clone();
+        let mut reader = Self { consumer: client.create()?, servers, topic_prefix, partition_count: 0 };
         reader.partition_count = reader.partition_count(DEAD_LETTER_TOPIC)?;
         Ok(reader)
     }
 
-    /// How many partitions a topic has now.
+    /// How many partitions one of our topics has now.
     pub(crate) fn partition_count(&self, topic: &str) -> Result<usize, ReadError> {
+        let topic = &self.topic_prefix.with(topic);
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_LIMIT);
         let metadata = metadata.map_err(|error| self.no_broker(&error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -128,11 +132,16 @@ impl Reader {
 
     /// The letters of these ranges.
     pub(crate) fn walk(&self, ranges: Vec<Range>) -> Walk<'_> {
-        Walk { consumer: &self.consumer, waiting: ranges.into(), current: None }
+        Walk { consumer: &self.consumer, topic: self.topic(), waiting: ranges.into(), current: None }
+    }
+
+    /// The name of the dead-letter topic on the cluster.
+    fn topic(&self) -> String {
+        self.topic_prefix.with(DEAD_LETTER_TOPIC)
     }
 
     fn range(&self, partition: i32) -> Result<Range, ReadError> {
-        let marks = self.consumer.fetch_watermarks(DEAD_LETTER_TOPIC, partition, ANSWER_LIMIT);
+        let marks = self.consumer.fetch_watermarks(&self.topic(), partition, ANSWER_LIMIT);
         let (begin, end) = marks.map_err(|error| ReadError::Partition { partition, cause: code(&error) })?;
         Ok(Range { partition, begin, end })
     }
@@ -184,7 +193,7 @@ impl Walk<'_> {
         self.current = Some(range);
         if range.begin < range.end {
             let mut assignment = TopicPartitionList::new();
-            assignment.add_partition_offset(DEAD_LETTER_TOPIC, range.partition, Offset::Offset(range.begin))?;
+            assignment.add_partition_offset(&self.topic, range.partition, Offset::Offset(range.begin))?;
             self.consumer.assign(&assignment)?;
         }
         Ok(())
@@ -202,7 +211,7 @@ impl Walk<'_> {
                 Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) if partition == range.partition => return Ok(None),
                 Some(Err(error)) if code(&error) == RDKafkaErrorCode::TopicAuthorizationFailed => {
-                    return Err(ReadError::NotAllowed(DEAD_LETTER_TOPIC.to_owned()));
+                    return Err(ReadError::NotAllowed(self.topic.clone()));
                 }
                 // The client tries again by itself, until it is too late.
                 Some(Err(error)) => cause = code(&error),
