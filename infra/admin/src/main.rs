@@ -1,5 +1,6 @@
 //! Madang's command line for operators: development tokens ([`token`]), load ([`load`]), the figures of the function
-//! binaries ([`measure`]) and dead letters ([`dlt`]). Results stand on standard output, everything else on standard error.
+//! binaries ([`measure`]), dead letters ([`dlt`]) and topics ([`topic`]). Results stand on standard output, everything else
+//! on standard error.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool prints its results")]
 
@@ -9,6 +10,7 @@ mod measure;
 mod runtime;
 mod table;
 mod token;
+mod topic;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -35,6 +37,9 @@ enum Command {
     /// List, show or replay the records that no consumer could take
     #[command(subcommand)]
     Dlt(dlt::DltCommand),
+    /// Make and check the topics
+    #[command(subcommand)]
+    Topics(topic::TopicsCommand),
 }
 
 #[tokio::main]
@@ -48,6 +53,7 @@ async fn main() -> ExitCode {
         Command::Load(options) => load::run(&options).await.map_err(Box::from),
         Command::Measure(options) => measure::run(&options).await.map_err(Box::from),
         Command::Dlt(command) => dlt::run(&command).await.map_err(Box::from),
+        Command::Topics(command) => topic::run(&command).await.map_err(Box::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,7 +75,12 @@ fn explain(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if text.contains("admin dlt") => {
             "name a command: dlt list, dlt show or dlt replay".to_owned()
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "name a command: token, load, measure or dlt".to_owned(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if text.contains("admin topics") => {
+            "name a command: topics apply".to_owned()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "name a command: token, load, measure, dlt or topics".to_owned()
+        }
         _ => sentence(&text),
     };
     eprintln!("admin: {sentence} (--help names the arguments)");

@@ -8,7 +8,7 @@ use clap::Parser;
 ///
 /// Builds the functions and starts them. Kafka and DynamoDB are embedded, unless the environment names others by
 /// KAFKA_BOOTSTRAP_SERVERS (PLAINTEXT unless KAFKA_SECURITY_PROTOCOL says SSL or SASL_SSL; the rest as the functions know
-/// it) and AWS_ENDPOINT_URL_DYNAMODB. Listens on this machine only, signs tokens with a key of its own, and never is
+/// it, three partitions a topic unless KAFKA_PARTITIONS says more) and AWS_ENDPOINT_URL_DYNAMODB. Listens on this machine only, signs tokens with a key of its own, and never is
 /// production.
 #[derive(Debug, Parser)]
 #[command(name = "local", version)]

@@ -1,15 +1,31 @@
-//! How a Kafka cluster is reached: addresses and security, as the functions know them.
+//! How a Kafka cluster is reached: addresses, security and names of topics, as the functions know them.
 //!
 //! The names of the settings are those of the functions' own environment, so that one set of variables reaches the
 //! same cluster from both sides.
 
 use rdkafka::ClientConfig;
+use topics::{Scale, Topic};
 
-/// A Kafka cluster and how its clients sign in.
+/// What `SASL_SSL` needs: property, variable.
+const SIGN_IN: [(&str, &str); 3] = [
+    ("sasl.mechanism", "KAFKA_SASL_MECHANISM"),
+    ("sasl.username", "KAFKA_SASL_USERNAME"),
+    ("sasl.password", "KAFKA_SASL_PASSWORD"),
+];
+/// PEM texts that encryption can have: property, variable.
+const CERTIFICATES: [(&str, &str); 3] = [
+    ("ssl.ca.pem", "KAFKA_SSL_CA_PEM"),
+    ("ssl.certificate.pem", "KAFKA_SSL_CERTIFICATE_PEM"),
+    ("ssl.key.pem", "KAFKA_SSL_KEY_PEM"),
+];
+
+/// A Kafka cluster, how its clients sign in, and our topics on it.
 #[derive(Clone)]
 pub(crate) struct Kafka {
     bootstrap_servers: String,
     client: ClientConfig,
+    topic_prefix: String,
+    partitions: Vec<(String, i32)>,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -19,9 +35,9 @@ pub(crate) enum KafkaSettingError {
     /// A setting that the security protocol needs is missing.
     #[error("{0} is not set, but KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it")]
     Missing(&'static str),
-    /// The security protocol is none that the functions know.
-    #[error("KAFKA_SECURITY_PROTOCOL is not PLAINTEXT, SSL or SASL_SSL")]
-    Protocol,
+    /// A setting holds something else.
+    #[error("{0} is not {1}")]
+    Invalid(&'static str, &'static str),
 }
 
 impl Kafka {
@@ -33,8 +49,7 @@ impl Kafka {
     /// The cluster that the environment names, `None` without `KAFKA_BOOTSTRAP_SERVERS`.
     ///
     /// Reads `KAFKA_SECURITY_PROTOCOL` (`PLAINTEXT` unless set, since this is the local runtime; the functions' own
-    /// default is `SASL_SSL`), for `SASL_SSL` `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`,
-    /// and `KAFKA_SSL_CA_PEM`.
+    /// default is `SASL_SSL`), and everything that the functions read beside it.
     ///
     /// # Errors
     /// As [`KafkaSettingError`] says.
@@ -45,20 +60,22 @@ impl Kafka {
         let protocol = variable("KAFKA_SECURITY_PROTOCOL").unwrap_or_else(|| "PLAINTEXT".into());
         let mut kafka = Self::new(bootstrap_servers, &protocol);
         match protocol.as_str() {
-            "PLAINTEXT" | "SSL" => {}
+            "PLAINTEXT" => {}
+            "SSL" => kafka.encrypt(&variable)?,
             "SASL_SSL" => {
-                for (property, name) in [
-                    ("sasl.mechanism", "KAFKA_SASL_MECHANISM"),
-                    ("sasl.username", "KAFKA_SASL_USERNAME"),
-                    ("sasl.password", "KAFKA_SASL_PASSWORD"),
-                ] {
+                for (property, name) in SIGN_IN {
                     kafka.set(property, name, variable(name).ok_or(KafkaSettingError::Missing(name))?);
                 }
+                kafka.encrypt(&variable)?;
             }
-            _ => return Err(KafkaSettingError::Protocol),
+            _ => return Err(KafkaSettingError::Invalid("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT, SSL or SASL_SSL")),
         }
-        if let Some(authorities) = variable("KAFKA_SSL_CA_PEM") {
-            kafka.set("ssl.ca.pem", "KAFKA_SSL_CA_PEM", authorities);
+        if let Some(prefix) = variable("KAFKA_TOPIC_PREFIX") {
+            kafka.variables.push(("KAFKA_TOPIC_PREFIX", prefix.clone()));
+            kafka.topic_prefix = prefix;
+        }
+        if let Some(list) = variable("KAFKA_PARTITIONS") {
+            kafka.partitions = partitions(&list)?;
         }
         Ok(Some(kafka))
     }
@@ -73,18 +90,66 @@ impl Kafka {
         self.client.clone()
     }
 
-    /// The environment by which a function reaches the same cluster.
-    pub(crate) fn variables(&self) -> &[(&'static str, String)] {
-        &self.variables
+    /// The environment by which a function reaches the same cluster, and counts its partitions.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let counts: Vec<String> =
+            self.our_topics().iter().map(|topic| format!("{}:{}", topic.name, topic.partitions)).collect();
+        self.variables.iter().cloned().chain([("KAFKA_PARTITIONS", counts.join(","))]).collect()
+    }
+
+    /// The name of one of our topics on this cluster.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
+    }
+
+    /// Our topics, as they should be on this cluster.
+    pub(crate) fn topics(&self) -> Vec<Topic> {
+        self.our_topics().into_iter().map(|topic| Topic { name: self.topic(&topic.name), ..topic }).collect()
+    }
+
+    /// Our topics by our own names, with the partitions of this cluster: the local number unless set.
+    fn our_topics(&self) -> Vec<Topic> {
+        let mut topics = topics::declared(Scale::Local);
+        for topic in &mut topics {
+            let set = self.partitions.iter().find(|(name, _)| *name == topic.name);
+            topic.partitions = set.map_or(topic.partitions, |(_, count)| *count);
+        }
+        topics
     }
 
     fn new(bootstrap_servers: String, protocol: &str) -> Self {
         let mut client = ClientConfig::new();
         client.set("log.connection.close", "false").set("enable.metrics.push", "false");
-        let mut kafka = Self { bootstrap_servers: bootstrap_servers.clone(), client, variables: Vec::new() };
+        let mut kafka = Self {
+            bootstrap_servers: bootstrap_servers.clone(),
+            client,
+            topic_prefix: String::new(),
+            partitions: Vec::new(),
+            variables: Vec::new(),
+        };
         kafka.set("bootstrap.servers", "KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers);
         kafka.set("security.protocol", "KAFKA_SECURITY_PROTOCOL", protocol.into());
         kafka
+    }
+
+    fn encrypt(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), KafkaSettingError> {
+        // OpenSSL is part of the binary, and its own default for authorities is a directory that no system has.
+        if variable("KAFKA_SSL_CA_PEM").is_none() {
+            self.client.set("ssl.ca.location", "probe");
+        }
+        for (property, name) in CERTIFICATES {
+            match variable(name) {
+                Some(text) if text.trim().lines().count() > 2 => self.set(property, name, text),
+                Some(_) => {
+                    return Err(KafkaSettingError::Invalid(name, "the text of a PEM file, with its line breaks"));
+                }
+                None => {}
+            }
+        }
+        if let Some(password) = variable("KAFKA_SSL_KEY_PASSWORD") {
+            self.set("ssl.key.password", "KAFKA_SSL_KEY_PASSWORD", password);
+        }
+        Ok(())
     }
 
     fn set(&mut self, property: &str, variable: &'static str, value: String) {
@@ -93,12 +158,54 @@ impl Kafka {
     }
 }
 
+/// Reads `topic:count` separated by commas.
+fn partitions(list: &str) -> Result<Vec<(String, i32)>, KafkaSettingError> {
+    let invalid = || KafkaSettingError::Invalid("KAFKA_PARTITIONS", "a list like chat-messages:12,chat-presence:6");
+    let entry = |entry: &str| {
+        let (topic, count) = entry.trim().split_once(':').ok_or_else(invalid)?;
+        let count = count.parse().ok().filter(|count| *count > 0).ok_or_else(invalid)?;
+        Ok((topic.to_owned(), count))
+    };
+    list.split(',').map(entry).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    const LOCAL_PARTITIONS: &str = "chat-messages:3,chat-messages-dlt:3,chat-presence:3,chat-read-events:3";
+    const SCRAM: [(&str, &str); 6] = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "one:9093"),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+        ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+        ("KAFKA_SASL_USERNAME", "madang"),
+        ("KAFKA_SASL_PASSWORD", "secret"),
+        ("KAFKA_SSL_CA_PEM", PEM),
+    ];
+    const MTLS: [(&str, &str); 5] = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "one:9094"),
+        ("KAFKA_SECURITY_PROTOCOL", "SSL"),
+        ("KAFKA_SSL_CERTIFICATE_PEM", PEM),
+        ("KAFKA_SSL_KEY_PEM", PEM),
+        ("KAFKA_SSL_KEY_PASSWORD", "secret"),
+    ];
+
     fn read(pairs: &[(&str, &str)]) -> Result<Option<Kafka>, KafkaSettingError> {
-        Kafka::from_environment(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()))
+        // The last one counts.
+        let find = |name: &str| pairs.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+        Kafka::from_environment(find)
+    }
+
+    /// Every setting reaches the functions as it came, and the client under its own name.
+    fn check(pairs: &[(&str, &str)], properties: &[(&str, Option<&str>)]) {
+        let kafka = read(pairs).unwrap().unwrap();
+        let told = pairs.iter().chain([&("KAFKA_PARTITIONS", LOCAL_PARTITIONS)]);
+        let told: Vec<(&str, String)> = told.map(|(name, value)| (*name, (*value).to_owned())).collect();
+        assert_eq!(kafka.variables(), told);
+        for (property, value) in properties {
+            assert_eq!(kafka.client().get(property), *value, "{property}");
+        }
     }
 
     #[test]
@@ -106,24 +213,47 @@ mod tests {
         assert!(read(&[]).unwrap().is_none());
         let plain = read(&[("KAFKA_BOOTSTRAP_SERVERS", "one:9092,two:9092")]).unwrap().unwrap();
         assert_eq!(plain.bootstrap_servers(), "one:9092,two:9092");
-        assert_eq!(plain.client().get("security.protocol"), Some("PLAINTEXT"));
         // The functions' own default is another one, so that it is always told.
-        let told = [("KAFKA_BOOTSTRAP_SERVERS", "one:9092,two:9092"), ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")];
-        assert_eq!(plain.variables(), told.map(|(name, value)| (name, value.to_owned())));
-        let scram = [
-            ("KAFKA_BOOTSTRAP_SERVERS", "one:9093"),
-            ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
-            ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
-            ("KAFKA_SASL_USERNAME", "madang"),
-            ("KAFKA_SASL_PASSWORD", "secret"),
+        assert!(plain.variables().contains(&("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT".to_owned())));
+        check(&SCRAM, &[("sasl.mechanism", Some("SCRAM-SHA-512")), ("ssl.ca.pem", Some(PEM))]);
+        check(&SCRAM[..5], &[("sasl.password", Some("secret")), ("ssl.ca.location", Some("probe"))]);
+        check(&MTLS, &[("ssl.certificate.pem", Some(PEM)), ("ssl.key.pem", Some(PEM)), ("sasl.username", None)]);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let refused = |pairs: &[(&str, &str)], sentence: &str| {
+            assert_eq!(read(pairs).err().map(|error| error.to_string()).as_deref(), Some(sentence));
+        };
+        let sentence = "KAFKA_SASL_PASSWORD is not set, but KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it";
+        refused(&SCRAM[..4], sentence);
+        for (name, value, expected) in [
+            ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT", "PLAINTEXT, SSL or SASL_SSL"),
+            ("KAFKA_SSL_CA_PEM", "/etc/ssl/ca.pem", "the text of a PEM file, with its line breaks"),
+            ("KAFKA_PARTITIONS", "chat-messages:0", "a list like chat-messages:12,chat-presence:6"),
+        ] {
+            let pairs: Vec<_> = SCRAM.into_iter().chain([(name, value)]).collect();
+            refused(&pairs, &format!("{name} is not {expected}"));
+        }
+    }
+
+    #[test]
+    fn topics_have_the_names_and_partitions_of_the_cluster() {
+        let settings = [
+            ("KAFKA_BOOTSTRAP_SERVERS", "one:9092"),
+            ("KAFKA_TOPIC_PREFIX", "stage."),
+            ("KAFKA_PARTITIONS", "chat-messages:6"),
         ];
-        let kafka = read(&scram).unwrap().unwrap();
-        assert_eq!(kafka.variables(), scram.map(|(name, value)| (name, value.to_owned())));
-        let client = kafka.client();
-        assert_eq!(client.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
-        assert_eq!(client.get("sasl.password"), Some("secret"));
-        assert_eq!(read(&scram[..4]).err(), Some(KafkaSettingError::Missing("KAFKA_SASL_PASSWORD")));
-        let odd = [("KAFKA_BOOTSTRAP_SERVERS", "one:9093"), ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")];
-        assert_eq!(read(&odd).err(), Some(KafkaSettingError::Protocol));
+        let kafka = read(&settings).unwrap().unwrap();
+        assert_eq!(kafka.topic("chat-presence"), "stage.chat-presence");
+        let topics: Vec<(String, i32)> =
+            kafka.topics().into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        assert!(topics.contains(&("stage.chat-messages".into(), 6)), "{topics:?}");
+        assert!(topics.contains(&("stage.chat-presence".into(), 3)), "{topics:?}");
+        // The functions know the topics by our own names, and the prefix beside them.
+        let counts = LOCAL_PARTITIONS.replace("chat-messages:3", "chat-messages:6");
+        for told in [("KAFKA_TOPIC_PREFIX", "stage.".to_owned()), ("KAFKA_PARTITIONS", counts)] {
+            assert!(kafka.variables().contains(&told), "{:?}", kafka.variables());
+        }
     }
 }

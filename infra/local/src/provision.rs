@@ -1,7 +1,4 @@
-//! Makes the topics and tables of the data files in `infra/`, where they are missing.
-//!
-//! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked as far as the functions rely
-//! on it and never changed: raising partitions or altering keys is an operator's step.
+//! Makes the tables of `infra/tables.json`, where they are missing. Idempotent; what exists is never changed.
 
 use std::{
     collections::BTreeMap,
@@ -19,53 +16,15 @@ use aws_sdk_dynamodb::{
         ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
-use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    error::KafkaError,
-    types::RDKafkaErrorCode,
-};
 use serde::Deserialize;
 
-use crate::kafka::Kafka;
-
-/// How long a cluster may take to answer or to spread a new topic, and a table to become active.
+/// How long a table may take to become active.
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A topic as `infra/topics.json` declares it.
-#[derive(Clone, Debug)]
-pub(crate) struct Topic {
-    pub(crate) name: String,
-    pub(crate) local_partitions: i32,
-    retention_ms: u64,
-    segment_ms: u64,
-}
-
-/// Why the topics or tables are not as declared.
+/// Why the tables are not as declared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProvisionError {
-    /// The cluster could not be asked.
-    #[error("Kafka does not answer: {0}")]
-    Kafka(#[from] KafkaError),
-    /// The cluster refused to create a topic.
-    #[error("topic {topic} could not be created: {code}")]
-    TopicRefused {
-        /// The topic's name.
-        topic: String,
-        /// What the cluster answered.
-        code: RDKafkaErrorCode,
-    },
-    /// A topic exists with a number of partitions that the functions do not reckon with.
-    #[error("topic {topic} has {found} partitions, but {declared} are declared")]
-    Partitions {
-        /// The topic's name.
-        topic: String,
-        /// How many it has.
-        found: usize,
-        /// How many it should have.
-        declared: i32,
-    },
     /// Something was created but did not become usable.
     #[error("{0} did not become ready in time")]
     NotReady(String),
@@ -77,14 +36,6 @@ pub(crate) enum ProvisionError {
         /// What the client reported, with its causes.
         reason: String,
     },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TopicDeclaration {
-    local_partitions: i32,
-    retention_ms: u64,
-    segment_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -104,52 +55,6 @@ struct IndexDeclaration {
     projection: String,
 }
 
-/// Every declared topic.
-pub(crate) fn topics() -> Vec<Topic> {
-    let declared: BTreeMap<String, TopicDeclaration> =
-        serde_json::from_str(include_str!("../../topics.json")).expect("a test reads this data file");
-    declared
-        .into_iter()
-        .map(|(name, topic)| Topic {
-            name,
-            local_partitions: topic.local_partitions,
-            retention_ms: topic.retention_ms,
-            segment_ms: topic.segment_ms,
-        })
-        .collect()
-}
-
-/// Creates the missing ones of these topics, with the cluster's own replication factor, and waits until every
-/// partition has a leader. Not for the embedded broker, which makes its topics when it starts.
-///
-/// # Errors
-/// As [`ProvisionError`] says.
-pub(crate) async fn create_topics(kafka: &Kafka, topics: &[Topic]) -> Result<(), ProvisionError> {
-    let admin: AdminClient<DefaultClientContext> = kafka.client().create()?;
-    let settings: Vec<(String, String)> =
-        topics.iter().map(|topic| (topic.retention_ms.to_string(), topic.segment_ms.to_string())).collect();
-    let wanted: Vec<NewTopic<'_>> = topics
-        .iter()
-        .zip(&settings)
-        .map(|(topic, (retention_ms, segment_ms))| {
-            NewTopic::new(&topic.name, topic.local_partitions, TopicReplication::Fixed(-1))
-                .set("retention.ms", retention_ms)
-                .set("segment.ms", segment_ms)
-        })
-        .collect();
-    let options = AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE));
-    for result in admin.create_topics(&wanted, &options).await? {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(ProvisionError::TopicRefused { topic, code }),
-        }
-    }
-    let topics = topics.to_vec();
-    tokio::task::spawn_blocking(move || topics.iter().try_for_each(|topic| await_topic(&admin, topic)))
-        .await
-        .map_err(|_| ProvisionError::NotReady("the topics".into()))?
-}
-
 /// Creates the missing ones of the declared tables at this endpoint, and waits until they are active and expire items.
 /// Credentials are dummies, so that this can never reach a real account.
 ///
@@ -164,26 +69,6 @@ pub(crate) async fn create_tables(endpoint_url: &str) -> Result<(), ProvisionErr
         expire_items(&client, name, &table.ttl_attribute).await?;
     }
     Ok(())
-}
-
-fn await_topic(admin: &AdminClient<DefaultClientContext>, topic: &Topic) -> Result<(), ProvisionError> {
-    let deadline = Instant::now() + DEADLINE;
-    while Instant::now() < deadline {
-        let metadata = admin.inner().fetch_metadata(Some(&topic.name), DEADLINE)?;
-        let partitions = metadata.topics().first().map(|found| found.partitions()).unwrap_or_default();
-        let ready = partitions.iter().all(|partition| partition.error().is_none() && partition.leader() >= 0);
-        if !partitions.is_empty() && ready {
-            let found = partitions.len();
-            let as_declared = usize::try_from(topic.local_partitions).is_ok_and(|declared| declared == found);
-            return if as_declared {
-                Ok(())
-            } else {
-                Err(ProvisionError::Partitions { topic: topic.name.clone(), found, declared: topic.local_partitions })
-            };
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    Err(ProvisionError::NotReady(format!("topic {}", topic.name)))
 }
 
 /// A client with dummy credentials.
@@ -286,16 +171,6 @@ fn refused(table: &str, error: &(impl std::error::Error + 'static)) -> Provision
 mod tests {
     use super::*;
     use crate::embedded::Tables;
-
-    #[test]
-    fn the_declared_topics_keep_segments_no_longer_than_records() {
-        let topics = topics();
-        assert_eq!(topics.len(), 4);
-        for topic in topics {
-            assert!(topic.local_partitions > 0, "{topic:?}");
-            assert_eq!(topic.segment_ms, topic.retention_ms.min(86_400_000), "{topic:?}");
-        }
-    }
 
     #[tokio::test]
     async fn tables_are_made_once_with_keys_indexes_and_expiry() {

@@ -7,6 +7,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
 };
+use topics::Scale;
 
 use crate::{
     announcement::{self, Addresses},
@@ -141,7 +142,7 @@ async fn functions(
 ) -> Result<Functions, String> {
     let used =
         stack::Addresses { management: &addresses.management, dynamodb: &backing.dynamodb, kafka: &backing.kafka };
-    let variables = stack::variables(arguments, &used, &provision::topics(), signer);
+    let variables = stack::variables(arguments, &used, signer);
     if let Some(url) = &arguments.invoke_url {
         let file = lambda::workspace().join(ENV_FILE);
         // With CARGO_TARGET_DIR there may be no such directory yet.
@@ -162,7 +163,7 @@ async fn functions(
 async fn read_topics(arguments: &Arguments, backing: &Backing, functions: &Functions) -> Result<EventSource, String> {
     let config = EventSourceConfig {
         kafka: backing.kafka.clone(),
-        topics: event_source::SOURCES.map(String::from).to_vec(),
+        topics: event_source::SOURCES.map(|name| backing.kafka.topic(name)).to_vec(),
         gate: backing.gate(),
         batch_size: usize::from(arguments.batch_size),
         window: Duration::from_millis(arguments.batching_window_ms),
@@ -183,15 +184,14 @@ async fn read_topics(arguments: &Arguments, backing: &Backing, functions: &Funct
 
 impl Backing {
     async fn start(arguments: &Arguments) -> Result<Self, String> {
-        let topics = provision::topics();
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (kafka, broker) = match Kafka::from_environment(variable).map_err(|error| error.to_string())? {
             Some(kafka) => {
-                provision::create_topics(&kafka, &topics).await.map_err(|error| error.to_string())?;
+                topics::apply(&kafka.client(), &kafka.topics()).await.map_err(|error| error.to_string())?;
                 (kafka, None)
             }
             None => {
-                let broker = Broker::start(&topics).map_err(|error| error.to_string())?;
+                let broker = Broker::start(&topics::declared(Scale::Local)).map_err(|error| error.to_string())?;
                 (Kafka::plaintext(broker.bootstrap_servers()), Some(broker))
             }
         };

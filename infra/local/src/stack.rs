@@ -8,7 +8,6 @@ use crate::{
     cli::Arguments,
     kafka::Kafka,
     lambda::{Binary, Counts, FunctionSpec},
-    provision::Topic,
     token::{AUDIENCE, ISSUER, Signer},
 };
 
@@ -49,14 +48,7 @@ pub(crate) struct Addresses<'a> {
 }
 
 /// The environment of every function's process, but for what its Runtime API adds.
-pub(crate) fn variables(
-    arguments: &Arguments,
-    addresses: &Addresses<'_>,
-    topics: &[Topic],
-    signer: &Signer,
-) -> Vec<(String, String)> {
-    let partitions: Vec<String> =
-        topics.iter().map(|topic| format!("{}:{}", topic.name, topic.local_partitions)).collect();
+pub(crate) fn variables(arguments: &Arguments, addresses: &Addresses<'_>, signer: &Signer) -> Vec<(String, String)> {
     let cursor_key = STANDARD.encode(rand::random::<[u8; 32]>());
     let fixed = [
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
@@ -71,7 +63,6 @@ pub(crate) fn variables(
         ("MANAGEMENT_ENDPOINT", addresses.management.into()),
         ("CHAT_TABLE", "chat".into()),
         ("CONNECTIONS_TABLE", "connections".into()),
-        ("KAFKA_PARTITIONS", partitions.join(",")),
         ("JWT_ALGORITHM", "HS256".into()),
         ("JWT_KEY", signer.key()),
         ("JWT_ISSUER", ISSUER.into()),
@@ -81,7 +72,7 @@ pub(crate) fn variables(
         ("PARTIAL_BATCH_RESPONSES", (!arguments.no_partial_responses).to_string()),
     ];
     let handed_on = HANDED_ON.iter().filter_map(|name| Some((*name, env::var(name).ok()?)));
-    let kafka = addresses.kafka.variables().iter().cloned();
+    let kafka = addresses.kafka.variables();
     fixed.into_iter().chain(handed_on).chain(kafka).map(|(name, value)| (name.into(), value)).collect()
 }
 

@@ -22,8 +22,7 @@ use rdkafka::{
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-
-use crate::provision::Topic;
+use topics::Topic;
 
 /// Errors that lie ready for the next Produce requests while the gate is shut. The broker takes one for each request
 /// and moves the rest, so the number is a compromise; it is filled up every [`REFILL_INTERVAL`].
@@ -85,13 +84,12 @@ enum Command {
 }
 
 impl Broker {
-    /// Starts a broker with these topics, each with its local number of partitions.
+    /// Starts a broker with these topics, each with its number of partitions.
     ///
     /// # Errors
     /// As [`BrokerError`] says.
     pub(crate) fn start(topics: &[Topic]) -> Result<Self, BrokerError> {
-        let topics: BTreeMap<String, i32> =
-            topics.iter().map(|topic| (topic.name.clone(), topic.local_partitions)).collect();
+        let topics: BTreeMap<String, i32> = topics.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect();
         let (commands, received) = mpsc::channel();
         let (started, report) = mpsc::sync_channel(1);
         let thread =
@@ -240,6 +238,7 @@ mod tests {
         topic_partition_list::{Offset, TopicPartitionList},
         types::RDKafkaErrorCode,
     };
+    use topics::Scale;
 
     use super::*;
 
@@ -273,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_shut_gate_fails_records_at_once_and_an_idempotent_producer_recovers() {
-        let broker = Broker::start(&crate::provision::topics()).unwrap();
+        let broker = Broker::start(&topics::declared(Scale::Local)).unwrap();
         let (gate, sender, other) = (broker.gate(), producer(&broker), producer(&broker));
         assert_eq!(produce(&sender, "chat-messages", b"first").await, Ok(0));
         for round in 0..3 {
@@ -302,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_topic_that_is_away_takes_nothing_while_others_do_and_comes_back() {
-        let broker = Broker::start(&crate::provision::topics()).unwrap();
+        let broker = Broker::start(&topics::declared(Scale::Local)).unwrap();
         let sender = producer(&broker);
         let reader: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", broker.bootstrap_servers())
@@ -334,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn records_of_a_megabyte_are_taken() {
-        let broker = Broker::start(&crate::provision::topics()).unwrap();
+        let broker = Broker::start(&topics::declared(Scale::Local)).unwrap();
         let sender = producer(&broker);
         for offset in 0..8 {
             assert_eq!(produce(&sender, "chat-messages-dlt", &vec![b'x'; 999_000]).await, Ok(offset));

@@ -17,6 +17,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 use serde_json::{Value, json};
+use topics::Scale;
 
 use super::{backlog::Backlog, *};
 use crate::embedded::Broker;
@@ -48,8 +49,8 @@ struct Function {
 
 impl Cluster {
     fn start(partitions: i32) -> Self {
-        let mut topics = crate::provision::topics();
-        topics.iter_mut().for_each(|topic| topic.local_partitions = partitions);
+        let mut topics = topics::declared(Scale::Local);
+        topics.iter_mut().for_each(|topic| topic.partitions = partitions);
         let broker = Broker::start(&topics).unwrap();
         let kafka = Kafka::plaintext(broker.bootstrap_servers());
         let mut client = kafka.client();

@@ -1,0 +1,179 @@
+//! A cluster's answers and changes, topic by topic.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+
+use crate::{Topic, TopicError};
+
+/// How long the cluster may take for an answer, and to give a new topic its leaders.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const LEADERS_LIMIT: Duration = Duration::from_secs(30);
+const LEADERS_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long events are listened to for the cause, when no answer came.
+const EVENTS_LIMIT: Duration = Duration::from_millis(500);
+
+/// A connection to a cluster.
+pub(crate) struct Cluster {
+    admin: AdminClient<DefaultClientContext>,
+    /// Asks: unlike the other client it never makes a topic by asking for it, and it tells why nobody answers.
+    consumer: Arc<BaseConsumer>,
+    servers: String,
+}
+
+impl Cluster {
+    /// Makes the clients; nothing is asked yet.
+    pub(crate) fn open(client: &ClientConfig) -> Result<Self, TopicError> {
+        let mut client = client.clone();
+        client.set("enable.metrics.push", "false").set("reconnect.backoff.max.ms", "1000");
+        let admin = client.create()?;
+        // Without a group's name the client takes no assignment; it never joins the group.
+        client.set("group.id", "madang-topics").set("allow.auto.create.topics", "false");
+        let servers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
+        Ok(Self { admin, consumer: Arc::new(client.create()?), servers })
+    }
+
+    /// Tells topics that are missing from those that are there, with their number of partitions.
+    ///
+    /// # Errors
+    /// A topic has another number of partitions, or the cluster does not answer.
+    pub(crate) async fn look_up(&self, topics: &[Topic]) -> Result<(Vec<Topic>, Vec<Topic>), TopicError> {
+        let metadata = self.metadata().await?;
+        let (mut missing, mut present) = (Vec::new(), Vec::new());
+        for topic in topics {
+            match partition_count(&metadata, &topic.name) {
+                0 => missing.push(topic.clone()),
+                found => {
+                    check_partitions(&topic.name, topic.partitions, found)?;
+                    present.push(topic.clone());
+                }
+            }
+        }
+        Ok((missing, present))
+    }
+
+    /// Checks what topics keep, and in which files.
+    ///
+    /// # Errors
+    /// A setting is another one than declared, or the cluster does not tell.
+    pub(crate) async fn check_settings(&self, topics: &[Topic]) -> Result<(), TopicError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        let answers = self.admin.describe_configs(&specifiers, &options()).await?;
+        for (topic, answer) in topics.iter().zip(answers) {
+            let settings = answer.map_err(|cause| TopicError::Refused { topic: topic.name.clone(), cause })?;
+            for (setting, declared) in [("retention.ms", topic.retention_ms), ("segment.ms", topic.segment_ms)] {
+                let found = settings.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
+                if found != declared.to_string() {
+                    return Err(TopicError::Setting { topic: topic.name.clone(), setting, found, declared });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes topics. One that somebody else has made meanwhile is taken as it is.
+    ///
+    /// # Errors
+    /// The cluster refuses one, or does not answer.
+    pub(crate) async fn make(&self, topics: &[Topic]) -> Result<(), TopicError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let settings: Vec<(String, String)> =
+            topics.iter().map(|topic| (topic.retention_ms.to_string(), topic.segment_ms.to_string())).collect();
+        let new = topics.iter().zip(&settings).map(|(topic, (retention_ms, segment_ms))| {
+            NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1))
+                .set("retention.ms", retention_ms)
+                .set("segment.ms", segment_ms)
+        });
+        let new: Vec<NewTopic<'_>> = new.collect();
+        for answer in self.admin.create_topics(&new, &options()).await? {
+            match answer {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, cause)) => return Err(TopicError::Refused { topic, cause }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a topic can be used.
+    ///
+    /// # Errors
+    /// It has no leaders in time, or another number of partitions because somebody else has made it.
+    pub(crate) async fn await_leaders(&self, topic: &str, partitions: i32) -> Result<(), TopicError> {
+        let deadline = Instant::now() + LEADERS_LIMIT;
+        loop {
+            let metadata = self.metadata().await?;
+            if has_leaders(&metadata, topic) {
+                return check_partitions(topic, partitions, partition_count(&metadata, topic));
+            }
+            if Instant::now() > deadline {
+                return Err(TopicError::NoLeader(topic.to_owned()));
+            }
+            tokio::time::sleep(LEADERS_POLL_INTERVAL).await;
+        }
+    }
+
+    /// What the cluster says of all its topics: to ask for one that is missing could make it.
+    async fn metadata(&self) -> Result<Metadata, TopicError> {
+        let (consumer, servers) = (Arc::clone(&self.consumer), self.servers.clone());
+        let ask = move || {
+            consumer.fetch_metadata(None, ANSWER_LIMIT).map_err(|error| match cause(&consumer, &error) {
+                RDKafkaErrorCode::Authentication => TopicError::SignIn,
+                RDKafkaErrorCode::SSL => TopicError::Encryption { servers },
+                cause => TopicError::NoBroker { servers, cause },
+            })
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(|_| TopicError::Interrupted)?
+    }
+}
+
+/// The client tells the cause by events, and the call itself only that nothing came of it.
+fn cause(consumer: &BaseConsumer, error: &KafkaError) -> RDKafkaErrorCode {
+    use RDKafkaErrorCode::{Authentication, Resolve, SSL};
+    let code = |error: &KafkaError| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+    let deadline = Instant::now() + EVENTS_LIMIT;
+    // An event that is none for us ends a poll, too.
+    while Instant::now() < deadline {
+        let event = consumer.poll(deadline.saturating_duration_since(Instant::now()));
+        let told = event.and_then(Result::err).as_ref().map(code);
+        if let Some(told @ (Authentication | Resolve | SSL)) = told {
+            return told;
+        }
+    }
+    code(error)
+}
+
+fn partition_count(metadata: &Metadata, topic: &str) -> usize {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    found.map_or(0, |found| found.partitions().len())
+}
+
+fn has_leaders(metadata: &Metadata, topic: &str) -> bool {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let partitions = found.map(|found| found.partitions()).unwrap_or_default();
+    let has_leader = |partition: &rdkafka::metadata::MetadataPartition| partition.leader() >= 0;
+    !partitions.is_empty() && partitions.iter().all(has_leader)
+}
+
+fn check_partitions(topic: &str, wanted: i32, found: usize) -> Result<(), TopicError> {
+    let topic = topic.to_owned();
+    match usize::try_from(wanted).unwrap_or_default() {
+        count if found < count => Err(TopicError::TooFewPartitions { topic, found, wanted }),
+        count if found > count => Err(TopicError::TooManyPartitions { topic, found, wanted }),
+        _ => Ok(()),
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER_LIMIT)).operation_timeout(Some(ANSWER_LIMIT))
+}

@@ -1,0 +1,188 @@
+//! The topics that `infra/topics.json` declares ([`declared`]), and how they come to be on a cluster ([`apply`]).
+//!
+//! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked and never changed: another
+//! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
+//! records that are kept longer outlive the memory for retries. Everything is checked before anything is made.
+
+mod cluster;
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::Deserialize;
+
+use cluster::Cluster;
+
+/// A topic as it should be on a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name there.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How long it keeps records.
+    pub retention_ms: u64,
+    /// How long records go to the same file, which is dropped as a whole.
+    pub segment_ms: u64,
+}
+
+/// For whom the partitions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// An installation.
+    Production,
+    /// One machine.
+    Local,
+}
+
+/// The topics are not as declared.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// Nobody answers.
+    #[error("no broker answers at {servers}, which KAFKA_BOOTSTRAP_SERVERS names: {cause}")]
+    NoBroker {
+        /// The addresses.
+        servers: String,
+        /// What the client met last.
+        cause: RDKafkaErrorCode,
+    },
+    /// The brokers do not know this user.
+    #[error("the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD by KAFKA_SASL_MECHANISM")]
+    SignIn,
+    /// Encryption does not come about.
+    #[error(
+        "no safe connection to {servers}: KAFKA_SSL_CA_PEM does not vouch for the broker's certificate, or the broker \
+         does not take KAFKA_SSL_CERTIFICATE_PEM, or KAFKA_SECURITY_PROTOCOL is not the one of this port"
+    )]
+    Encryption {
+        /// The addresses.
+        servers: String,
+    },
+    /// A topic has fewer partitions than it should.
+    #[error(
+        "{topic} has {found} partitions, but {wanted} are configured: a raise moves rooms and has its order; \
+         `admin topics raise-partitions` does it, or set KAFKA_PARTITIONS to what is there"
+    )]
+    TooFewPartitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        found: usize,
+        /// How many are configured.
+        wanted: i32,
+    },
+    /// A topic has more partitions than it should.
+    #[error(
+        "{topic} has {found} partitions, but {wanted} are configured: partitions cannot be taken away, so set \
+         KAFKA_PARTITIONS to what is there"
+    )]
+    TooManyPartitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        found: usize,
+        /// How many are configured.
+        wanted: i32,
+    },
+    /// A topic has another setting than declared.
+    #[error("{topic} has {setting}={found}, but {declared} is declared: set it with the cluster's own tool")]
+    Setting {
+        /// The topic.
+        topic: String,
+        /// The setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        declared: u64,
+    },
+    /// The cluster does not make a topic.
+    #[error("{topic} cannot be made: {cause}")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// What the cluster says.
+        cause: RDKafkaErrorCode,
+    },
+    /// A topic was made, but cannot be used.
+    #[error("{0} was made, but not all of its partitions have a leader")]
+    NoLeader(String),
+    /// The client itself fails.
+    #[error("the Kafka client fails: {0}")]
+    Client(#[from] KafkaError),
+    /// A question to the cluster panicked.
+    #[error("a question to the cluster did not end")]
+    Interrupted,
+}
+
+/// What became of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It was missing.
+    Made,
+    /// It was there as declared.
+    Kept,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Declaration {
+    partitions: i32,
+    local_partitions: i32,
+    retention_ms: u64,
+    segment_ms: u64,
+}
+
+/// The declared topics, by our own names of them.
+#[must_use]
+pub fn declared(scale: Scale) -> Vec<Topic> {
+    let topics: BTreeMap<String, Declaration> =
+        serde_json::from_str(include_str!("../../topics.json")).expect("a test reads this data file");
+    let topic = |(name, declaration): (String, Declaration)| Topic {
+        name,
+        partitions: match scale {
+            Scale::Production => declaration.partitions,
+            Scale::Local => declaration.local_partitions,
+        },
+        retention_ms: declaration.retention_ms,
+        segment_ms: declaration.segment_ms,
+    };
+    topics.into_iter().map(topic).collect()
+}
+
+/// Makes the missing ones of these topics, with the cluster's own replication factor, and waits until every partition
+/// has a leader. Says what became of each.
+///
+/// # Errors
+/// As [`TopicError`] says; then nothing was made, unless the cluster refused one or gave it no leaders.
+pub async fn apply(client: &ClientConfig, topics: &[Topic]) -> Result<Vec<Applied>, TopicError> {
+    let cluster = Cluster::open(client)?;
+    let (missing, present) = cluster.look_up(topics).await?;
+    cluster.check_settings(&present).await?;
+    cluster.make(&missing).await?;
+    for Topic { name, partitions, .. } in &missing {
+        cluster.await_leaders(name, *partitions).await?;
+    }
+    let outcome = |topic: &Topic| if missing.contains(topic) { Applied::Made } else { Applied::Kept };
+    Ok(topics.iter().map(outcome).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a broker's file holds is dropped as a whole, so a file may not outlast what the topic keeps.
+    #[test]
+    fn what_is_declared_is_sound() {
+        for scale in [Scale::Production, Scale::Local] {
+            let topics = declared(scale);
+            assert_eq!(topics.len(), 4);
+            for topic in &topics {
+                assert!(topic.partitions > 0 && topic.segment_ms <= topic.retention_ms, "{topic:?}");
+            }
+            let count = |name: &str| topics.iter().find(|topic| topic.name == name).map(|topic| topic.partitions);
+            assert_eq!(count("chat-messages"), count("chat-messages-dlt"));
+        }
+    }
+}
