@@ -1,7 +1,7 @@
 //! What became of a command.
 
 use serde_json::{Value, json};
-use tests::broker::{Broker, MESSAGES, StoredRecord};
+use tests::broker::{MESSAGES, StoredRecord};
 use tests::client::send;
 use tests::deadline::eventually;
 use tests::{Person, Runtime};
@@ -50,7 +50,7 @@ async fn a_refusal_can_be_looked_up_without_membership() {
     let (_alice, _bob, room) = madang.pair().await;
     let mallory = madang.person("mallory").await;
     let (id, value) = record(&room, &mallory.id, "c1", "let me in");
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     broker.produce(MESSAGES, 0, &[StoredRecord::new(Some(room.as_bytes()), Some(&value))]).await;
     let id = json!(id);
     let refused = eventually("the refusal", async || {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tests::Runtime;
-use tests::broker::{Broker, DEAD_LETTERS, MESSAGES, StoredRecord};
+use tests::broker::{DEAD_LETTERS, MESSAGES, StoredRecord};
 use tests::person::assert_dense;
 use tokio::task::spawn_blocking;
 
@@ -84,7 +84,7 @@ async fn bury_among_neighbours(madang: &Runtime) {
         let (_, good) = record(&room, &alice.id, &format!("good-{number}"), "between the odd ones");
         all.extend([StoredRecord::new(Some(room.as_bytes()), Some(&good)), odd.clone()]);
     }
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     let before = broker.count(DEAD_LETTERS);
     let offsets = broker.produce(MESSAGES, 1, &all).await;
     let stored = at_bob.hear_events(&room, count).await;
@@ -126,7 +126,7 @@ async fn bury_among_neighbours(madang: &Runtime) {
     at_alice.send(&room, "on", "and on").await;
     at_bob.message(&room, "on").await;
     assert_eq!(alice.messages_once_there(&room, count + 1).await, at_bob.events(&room));
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     assert_eq!(broker.count(DEAD_LETTERS) - before, i64::try_from(count).unwrap() + 1);
 }
 
@@ -154,7 +154,7 @@ async fn away_and_back(madang: &Runtime) {
     };
     let mut odd = StoredRecord::new(Some(room.as_bytes()), Some(b"\xff\xfe\0"));
     odd.headers = vec![("own".to_owned(), Some(b"kept".to_vec()))];
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     let offsets = broker.produce(MESSAGES, 1, &[good(1), odd.clone(), good(2), good(3)]).await;
 
     // It is tried, and tried again, and said each time.

@@ -2,8 +2,9 @@
 
 use rdkafka::mocking::MockCluster;
 use serde_json::{Value, json};
-use tests::admin::{local_variables, run};
-use tests::broker::{Broker, DEAD_LETTERS, MESSAGES, StoredRecord};
+use tests::admin::run;
+use tests::broker::{DEAD_LETTERS, MESSAGES, StoredRecord};
+use tests::cluster::{Variables, of_local_runtime};
 use tests::runtime::{Ended, unique};
 use tests::{Person, Runtime};
 use tokio::task::spawn_blocking;
@@ -35,7 +36,7 @@ async fn listed(madang: &Runtime, key: &str) -> Vec<Value> {
 
 /// Waits until a value stands on a topic so many times.
 async fn stands(madang: &Runtime, topic: &'static str, value: &[u8], times: usize) -> Vec<StoredRecord> {
-    let (broker, value) = (Broker::new(&madang.endpoints.kafka), value.to_vec());
+    let (broker, value) = (madang.broker(), value.to_vec());
     let is_it = move |record: &&StoredRecord| record.value.as_deref() == Some(&value);
     let found = spawn_blocking(move || {
         let all = broker.read_until(topic, |records| records.iter().filter(&is_it).count() >= times);
@@ -64,7 +65,7 @@ fn letter(room: &str, value: &[u8]) -> StoredRecord {
 
 /// Puts letters on the dead-letter topic by hand; their ids.
 async fn bury(madang: &Runtime, letters: &[StoredRecord]) -> Vec<String> {
-    let offsets = Broker::new(&madang.endpoints.kafka).produce(DEAD_LETTERS, 1, letters).await;
+    let offsets = madang.broker().produce(DEAD_LETTERS, 1, letters).await;
     offsets.iter().map(|offset| format!("1:{offset}")).collect()
 }
 
@@ -87,7 +88,7 @@ async fn letters_are_listed_and_shown_with_origin_reason_and_bytes() {
     let mut later: Value = serde_json::from_slice(&record(&room, &alice.id, "c1", &secret).1).unwrap();
     later["v"] = json!(2);
     let later = StoredRecord::new(Some(room.as_bytes()), Some(later.to_string().as_bytes()));
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     let offsets = broker.produce(MESSAGES, 1, &[bytes.clone(), later.clone()]).await;
     stands(&madang, DEAD_LETTERS, later.value.as_deref().unwrap(), 1).await;
 
@@ -260,7 +261,7 @@ async fn what_a_newcomer_meets_is_one_sentence() {
     check(&["dlt", "show", "1:1"], 1, "there is no letter 1:1: its partition ends before 1").await;
     check(&["dlt", "replay", &id, "0:0"], 1, "there is no letter 0:0").await;
 
-    let mut variables = local_variables(&madang.endpoints.kafka);
+    let mut variables = madang.kafka.clone();
     variables.insert("KAFKA_PARTITIONS".to_owned(), "chat-messages:4".to_owned());
     let sentence = "chat-messages has 3 partitions, but 4 are configured: set KAFKA_PARTITIONS";
     refused(&run(&variables, &["dlt", "replay", &id]).await, 1, sentence);
@@ -268,8 +269,8 @@ async fn what_a_newcomer_meets_is_one_sentence() {
     let sentence = "the environment variable KAFKA_BOOTSTRAP_SERVERS is not set";
     refused(&run(&variables, &["dlt", "list"]).await, 1, sentence);
     let sentence = "no broker answers at 127.0.0.1:1, which KAFKA_BOOTSTRAP_SERVERS names";
-    refused(&run(&local_variables("127.0.0.1:1"), &["dlt", "list"]).await, 1, sentence);
+    refused(&run(&of_local_runtime("127.0.0.1:1", Variables::new()), &["dlt", "list"]).await, 1, sentence);
     let empty = MockCluster::new(1).unwrap();
-    let variables = local_variables(&empty.bootstrap_servers());
+    let variables = of_local_runtime(&empty.bootstrap_servers(), Variables::new());
     refused(&run(&variables, &["dlt", "list"]).await, 1, "the broker has no topic chat-messages-dlt");
 }

@@ -1,7 +1,7 @@
 //! Edits and deletions: every answer shows a message as it stands now, and what was taken back stands nowhere.
 
 use serde_json::{Value, json};
-use tests::broker::{Broker, MESSAGES, command};
+use tests::broker::{MESSAGES, command};
 use tests::deadline::eventually;
 use tests::{Person, Runtime};
 
@@ -105,7 +105,7 @@ async fn what_is_deleted_within_its_batch_is_never_shown() {
     let message = json!({"messageId": format!("{epoch}.2")});
     at_alice.refused(delete(&room, &message), "message_not_found").await;
     let deletion = json!({"kind": "message.delete", "messageId": message["messageId"]});
-    Broker::new(&madang.endpoints.kafka).append(MESSAGES, &[command(&room, &alice.id, &said, deletion)]).await;
+    madang.broker().append(MESSAGES, &[command(&room, &alice.id, &said, deletion)]).await;
     madang.faults(json!({})).await;
     for client in [&mut at_alice, &mut at_bob] {
         let heard = client.hear_events(&room, 2).await;

@@ -1,7 +1,7 @@
 //! Whoever was removed hears nothing that follows, and whoever comes back hears again.
 
 use serde_json::{Value, json};
-use tests::broker::{Broker, MESSAGES, command};
+use tests::broker::{MESSAGES, command};
 use tests::client::send;
 use tests::deadline::eventually;
 use tests::person::seq_of;
@@ -110,7 +110,7 @@ async fn a_kick_and_an_invitation_in_one_batch() {
     // At the door Bob is still a member, so the invitation is made by hand.
     at_alice.refused(invite(&room, &bob), "no_change").await;
     let invitation = json!({"kind": "member.invite", "userId": bob.id});
-    Broker::new(&madang.endpoints.kafka).append(MESSAGES, &[command(&room, &alice.id, &kicked, invitation)]).await;
+    madang.broker().append(MESSAGES, &[command(&room, &alice.id, &kicked, invitation)]).await;
     madang.faults(json!({})).await;
     at_bob.notice(&room, "kicked").await;
     at_bob.notice(&room, "invited").await;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use tests::broker::{Broker, DEAD_LETTERS, MESSAGES, StoredRecord};
+use tests::broker::{DEAD_LETTERS, MESSAGES, StoredRecord};
 use tests::client::send;
 use tests::deadline::eventually;
 use tests::person::assert_dense;
@@ -170,7 +170,7 @@ async fn logs_hold_neither_tokens_nor_texts() {
     bob.http.get(&format!("/rooms/{room}/messages?cursor={SECRET}")).await.refused(400, "bad_cursor");
     let value = format!(r#"{{"v":1,"content":"{SECRET}"}}"#);
     let odd = StoredRecord::new(Some(room.as_bytes()), Some(value.as_bytes()));
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     broker.produce(MESSAGES, 0, &[odd]).await;
     tokio::task::spawn_blocking(move || broker.read_until(DEAD_LETTERS, |letters| !letters.is_empty())).await.unwrap();
     madang.terminate();

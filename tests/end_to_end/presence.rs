@@ -1,7 +1,7 @@
 //! Who comes and goes, and who types: told to those who asked, and kept nowhere.
 
 use serde_json::{Value, json};
-use tests::broker::{Broker, PRESENCE, StoredRecord, signal};
+use tests::broker::{PRESENCE, StoredRecord, signal};
 use tests::deadline::eventually;
 use tests::runtime::unique;
 use tests::{Client, Person, Runtime};
@@ -44,7 +44,7 @@ fn unexpected(listener: &Client, kind: &str, user: &Person) -> Vec<Value> {
 async fn put_signals(madang: &Runtime, user: &Person, kinds: &[&str]) {
     let at = STALE;
     let records: Vec<StoredRecord> = kinds.iter().map(|kind| signal(&user.id, at, json!({"kind": kind}))).collect();
-    Broker::new(&madang.endpoints.kafka).append(PRESENCE, &records).await;
+    madang.broker().append(PRESENCE, &records).await;
 }
 
 /// Waits until whatever was put there for a user is done with: the second of two signals that follow is in a later
@@ -52,7 +52,7 @@ async fn put_signals(madang: &Runtime, user: &Person, kinds: &[&str]) {
 async fn settled(madang: &Runtime, user: &Person, room: &str, listener: &mut Client) {
     for _ in 0..2 {
         let record = signal(&user.id, FRESH, json!({"kind": "typing", "roomId": room}));
-        Broker::new(&madang.endpoints.kafka).append(PRESENCE, &[record]).await;
+        madang.broker().append(PRESENCE, &[record]).await;
         typed(listener, room, user).await;
     }
 }
@@ -103,7 +103,7 @@ async fn typing_of_strangers_and_typing_of_long_ago_is_dropped() {
 
     // Whoever was a member when they typed, and is none when it is told; and what lay on the topic for too long.
     let record = |user: &Person, at| signal(&user.id, at, json!({"kind": "typing", "roomId": room}));
-    let broker = Broker::new(&madang.endpoints.kafka);
+    let broker = madang.broker();
     broker.produce(PRESENCE, 0, &[record(&mallory, FRESH)]).await;
     at_alice.act(typing(&room)).await;
     typed(&mut at_bob, &room, &alice).await;

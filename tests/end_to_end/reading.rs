@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use tests::broker::{Broker, StoredRecord};
+use tests::broker::StoredRecord;
 use tests::deadline::eventually;
 use tests::person::seq_of;
 use tests::runtime::unique;
@@ -136,7 +136,7 @@ async fn a_late_marker_brings_nobody_back() {
         marker(4, &unique("no-room"), &bob, 3),
         marker(5, &room, &alice, 3),
     ];
-    Broker::new(&madang.endpoints.kafka).produce(READ_EVENTS, 0, &late).await;
+    madang.broker().produce(READ_EVENTS, 0, &late).await;
     assert_eq!(at_alice.push("read").await, receipt(&room, &alice, 3));
     let members = alice.http.get(&format!("/rooms/{room}/members")).await.good(200);
     assert_eq!(members["members"].as_array().unwrap().len(), 1, "{members}");
@@ -150,7 +150,7 @@ async fn a_late_marker_brings_nobody_back() {
     at_alice.act(json!({"action": "invite", "roomId": room, "userIds": [bob.id]})).await;
     let back = at_alice.event_where(&room, "bob is back", |event| event["kind"] == "member.invited").await;
     let fence = marker(6, &room, &alice, seq_of(&back));
-    Broker::new(&madang.endpoints.kafka).produce(READ_EVENTS, 0, &[late.as_slice(), &[fence]].concat()).await;
+    madang.broker().produce(READ_EVENTS, 0, &[late.as_slice(), &[fence]].concat()).await;
     at_alice.push_where("the fence", |push| *push == receipt(&room, &alice, seq_of(&back))).await;
     assert_eq!(listed(&bob, &room).await.unwrap()["me"]["readSeq"], back["seq"]);
 }

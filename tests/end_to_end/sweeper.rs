@@ -1,7 +1,6 @@
 //! What nobody else ends or says.
 
 use serde_json::{Value, json};
-use tests::broker::Broker;
 use tests::client::Closed;
 use tests::deadline::eventually;
 use tests::runtime::unique;
@@ -90,7 +89,7 @@ async fn sessions_that_nobody_was_told_of_are_looked_at() {
     let alice = madang.person("alice").await;
     let mut at_alice = alice.connect().await;
     let kinds = async || -> Vec<Value> {
-        let (broker, user) = (Broker::new(&madang.endpoints.kafka), alice.id.clone());
+        let (broker, user) = (madang.broker(), alice.id.clone());
         let read = tokio::task::spawn_blocking(move || {
             let count = usize::try_from(broker.count(PRESENCE)).unwrap();
             broker.read_until(PRESENCE, |records| records.len() >= count)

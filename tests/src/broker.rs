@@ -10,6 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 use serde_json::{Value, json};
 
+use crate::cluster::Variables;
 use crate::deadline::PATIENCE;
 
 /// The topic of commands that change a room.
@@ -18,6 +19,19 @@ pub const MESSAGES: &str = "chat-messages";
 pub const PRESENCE: &str = "chat-presence";
 /// The topic of records that no consumer could take.
 pub const DEAD_LETTERS: &str = "chat-messages-dlt";
+
+/// What a client is told: variable, property.
+const PROPERTIES: [(&str, &str); 9] = [
+    ("KAFKA_BOOTSTRAP_SERVERS", "bootstrap.servers"),
+    ("KAFKA_SECURITY_PROTOCOL", "security.protocol"),
+    ("KAFKA_SASL_MECHANISM", "sasl.mechanism"),
+    ("KAFKA_SASL_USERNAME", "sasl.username"),
+    ("KAFKA_SASL_PASSWORD", "sasl.password"),
+    ("KAFKA_SSL_CA_PEM", "ssl.ca.pem"),
+    ("KAFKA_SSL_CERTIFICATE_PEM", "ssl.certificate.pem"),
+    ("KAFKA_SSL_KEY_PEM", "ssl.key.pem"),
+    ("KAFKA_SSL_KEY_PASSWORD", "ssl.key.password"),
+];
 
 /// How long one look at a topic takes at most.
 const LOOK: Duration = Duration::from_millis(100);
@@ -42,8 +56,10 @@ pub fn command(room: &str, sender: &str, earlier: &Value, body: Value) -> Stored
 }
 
 /// A broker, seen by its protocol.
+#[derive(Clone)]
 pub struct Broker {
     config: ClientConfig,
+    topic_prefix: String,
 }
 
 /// A record as it stands on a topic.
@@ -82,24 +98,27 @@ impl StoredRecord {
 }
 
 impl Broker {
-    /// A broker by its address. How it is secured comes from `KAFKA_…` variables, as the functions know them.
+    /// A broker by the variables that lead to it.
     #[must_use]
-    pub fn new(bootstrap_servers: &str) -> Self {
+    pub fn new(variables: &Variables) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap_servers);
-        let properties = [
-            ("KAFKA_SECURITY_PROTOCOL", "security.protocol"),
-            ("KAFKA_SASL_MECHANISM", "sasl.mechanism"),
-            ("KAFKA_SASL_USERNAME", "sasl.username"),
-            ("KAFKA_SASL_PASSWORD", "sasl.password"),
-            ("KAFKA_SSL_CA_LOCATION", "ssl.ca.location"),
-        ];
-        for (variable, property) in properties {
-            if let (Ok(value), true) = (std::env::var(variable), std::env::var_os("MADANG_ENDPOINTS").is_some()) {
+        for (variable, property) in PROPERTIES {
+            if let Some(value) = variables.get(variable) {
                 config.set(property, value);
             }
         }
-        Self { config }
+        Self { config, topic_prefix: variables.get("KAFKA_TOPIC_PREFIX").cloned().unwrap_or_default() }
+    }
+
+    /// How a client of the broker is made.
+    #[must_use]
+    pub fn client(&self) -> ClientConfig {
+        self.config.clone()
+    }
+
+    /// The name of a topic on the broker.
+    fn name_of(&self, topic: &str) -> String {
+        format!("{}{topic}", self.topic_prefix)
     }
 
     /// Puts records on one partition of a topic, in order; their offsets.
@@ -109,13 +128,13 @@ impl Broker {
     pub async fn produce(&self, topic: &str, partition: i32, records: &[StoredRecord]) -> Vec<i64> {
         let producer: FutureProducer =
             self.config.clone().set("message.timeout.ms", "15000").create().expect("a producer");
-        let mut offsets = Vec::new();
+        let (topic, mut offsets) = (self.name_of(topic), Vec::new());
         for StoredRecord { key, value, headers } in records {
             let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
                 headers.insert(Header { key, value: value.as_deref() })
             });
             let mut record: FutureRecord<'_, [u8], [u8]> =
-                FutureRecord::to(topic).partition(partition).headers(headers);
+                FutureRecord::to(&topic).partition(partition).headers(headers);
             (record.key, record.payload) = (key.as_deref(), value.as_deref());
             let delivery = producer.send(record, Timeout::After(PATIENCE)).await;
             offsets.push(delivery.expect("a delivery").offset);
@@ -129,7 +148,7 @@ impl Broker {
     /// There is none.
     pub async fn append(&self, topic: &str, records: &[StoredRecord]) {
         let key = records.first().and_then(|record| record.key.clone()).expect("a key");
-        let (broker, name) = (Self { config: self.config.clone() }, topic.to_owned());
+        let (broker, name) = (self.clone(), topic.to_owned());
         let find = tokio::task::spawn_blocking(move || broker.partition_of(&name, &key));
         let partition = find.await.expect("a partition");
         self.produce(topic, partition, records).await;
@@ -158,6 +177,7 @@ impl Broker {
             .set("enable.auto.commit", "false")
             .create()
             .expect("a consumer");
+        let topic = &self.name_of(topic);
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
         let mut partitions = TopicPartitionList::new();
         for partition in metadata.topics().first().expect("the topic").partitions() {
@@ -200,6 +220,7 @@ impl Broker {
     #[must_use]
     pub fn count(&self, topic: &str) -> i64 {
         let consumer: BaseConsumer = self.config.clone().set("group.id", "end-to-end").create().expect("a consumer");
+        let topic = &self.name_of(topic);
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
         let partitions = metadata.topics().first().expect("the topic").partitions();
         let count = |partition: i32| {

@@ -14,9 +14,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// # Panics
 /// It does not.
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, work).await {
+    within_limit(PATIENCE, what, work).await
+}
+
+async fn within_limit<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+        Err(_) => panic!("{what}: not within {limit:?}"),
     }
 }
 
@@ -24,8 +28,16 @@ pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 ///
 /// # Panics
 /// There is none in time.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within(what, async {
+pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_in(PATIENCE, what, ask).await
+}
+
+/// The same for what takes longer than anything of ours: a foreign server's start.
+///
+/// # Panics
+/// There is no answer in time.
+pub async fn eventually_in<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within_limit(limit, what, async {
         loop {
             if let Some(answer) = ask().await {
                 return answer;

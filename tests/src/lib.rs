@@ -10,16 +10,20 @@
 //! | [`http`] | HTTP calls and answers |
 //! | [`admin`] | the operators' command line, run as a process |
 //! | [`contract`] | the published contracts, which judge every frame and answer |
+//! | [`cluster`] | the Kafka cluster that systems use, when it is not the embedded one of each |
 //! | [`broker`] | records straight to and from the topics |
+//! | [`tcp`] | a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
 //! | [`deadline`] | waiting for something, never longer than a bound |
 //!
 //! The tests of `end_to_end` share one runtime, so every test uses users and rooms of its own. With the JSON line of a
-//! running system in `MADANG_ENDPOINTS` they run on that one instead, whatever broker and tables it has.
+//! running system in `MADANG_ENDPOINTS` they run on that one instead, whatever broker and tables it has. Run by
+//! `infra/kafka/run -- cargo test …` every system uses one Kafka cluster, with topics of its own.
 
 pub mod admin;
 pub mod broker;
 pub mod client;
+pub mod cluster;
 pub mod contract;
 pub mod deadline;
 pub mod gate;
@@ -29,6 +33,7 @@ mod process;
 pub mod runtime;
 mod socket;
 pub mod stomp;
+pub mod tcp;
 mod workspace;
 
 pub use client::Client;

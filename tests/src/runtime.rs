@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::admin;
+use crate::broker::Broker;
+use crate::cluster::{self, Variables};
 use crate::deadline::{eventually, within};
 use crate::http::Http;
 use crate::person::Person;
@@ -49,6 +51,8 @@ pub struct Endpoints {
 pub struct Runtime {
     /// Where everything is.
     pub endpoints: Endpoints,
+    /// How its Kafka is reached, as the functions know it.
+    pub kafka: Variables,
     process: Option<Process>,
     log: Lines,
     _turn: Option<Turn>,
@@ -72,23 +76,27 @@ pub struct RunningFunction {
 impl Runtime {
     /// The system that all tests share. Nothing of it may be harmed.
     pub async fn shared() -> Self {
-        static SHARED: OnceLock<(Process, Endpoints)> = OnceLock::new();
+        static SHARED: OnceLock<(Process, Endpoints, Variables)> = OnceLock::new();
         let turn = Turn::Shared { _guard: TURNS.read().await };
         if let Some(endpoints) = named() {
-            return Self { endpoints, process: None, log: Lines::default(), _turn: Some(turn) };
+            return Self::outside(endpoints, turn);
         }
-        let (process, endpoints) = SHARED.get_or_init(|| {
-            let (process, line) = Process::start(&["--json", "--port", "0"], &[]);
-            (process, read(&line))
-        });
-        Self { endpoints: endpoints.clone(), process: None, log: process.log.clone(), _turn: Some(turn) }
+        let (process, endpoints, kafka) =
+            SHARED.get_or_init(|| launch(&["--json", "--port", "0"].map(OsStr::new), &[]));
+        Self {
+            endpoints: endpoints.clone(),
+            kafka: kafka.clone(),
+            process: None,
+            log: process.log.clone(),
+            _turn: Some(turn),
+        }
     }
 
     /// A system that this test may harm: one of its own, or the named one while no other test uses it.
     pub async fn alone() -> Self {
         let Some(endpoints) = named() else { return Self::start::<&str>(&[]) };
         let turn = Turn::Alone { _guard: TURNS.write().await };
-        let runtime = Self { endpoints, process: None, log: Lines::default(), _turn: Some(turn) };
+        let runtime = Self::outside(endpoints, turn);
         runtime.faults(json!({})).await;
         runtime
     }
@@ -110,8 +118,14 @@ impl Runtime {
     pub fn start_with<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
         let fixed = ["--json", "--port", "0"].map(OsStr::new);
         let arguments: Vec<&OsStr> = fixed.into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
-        let (process, line) = Process::start(&arguments, variables);
-        Self { endpoints: read(&line), log: process.log.clone(), process: Some(process), _turn: None }
+        let (process, endpoints, kafka) = launch(&arguments, variables);
+        Self { endpoints, kafka, log: process.log.clone(), process: Some(process), _turn: None }
+    }
+
+    /// The system that is named from outside.
+    fn outside(endpoints: Endpoints, turn: Turn) -> Self {
+        let kafka = cluster::of_local_runtime(&endpoints.kafka, cluster::outside());
+        Self { endpoints, kafka, process: None, log: Lines::default(), _turn: Some(turn) }
     }
 
     /// A system that keeps its tables in a directory.
@@ -256,11 +270,13 @@ impl Runtime {
 
     /// Runs the operators' command line on this system.
     pub async fn admin(&self, arguments: &[&str]) -> Ended {
-        let named = self.process.is_none() && named().is_some();
-        let outside = std::env::vars().filter(|(name, _)| named && name.starts_with("KAFKA_"));
-        let mut variables = admin::local_variables(&self.endpoints.kafka);
-        variables.extend(outside.filter(|(name, _)| name != "KAFKA_BOOTSTRAP_SERVERS"));
-        admin::run(&variables, arguments).await
+        admin::run(&self.kafka, arguments).await
+    }
+
+    /// Its broker, seen by the protocol.
+    #[must_use]
+    pub fn broker(&self) -> Broker {
+        Broker::new(&self.kafka)
     }
 
     /// The connections that are subscribed to a room, as (user, connection), read from the table.
@@ -380,6 +396,17 @@ pub fn unique(name: &str) -> String {
         u64::try_from(elapsed.as_millis()).unwrap_or_default()
     });
     format!("{name}-{start:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Starts a system: its process, where everything is, and how its Kafka is reached.
+fn launch(arguments: &[&OsStr], variables: &[(&str, &str)]) -> (Process, Endpoints, Variables) {
+    let kafka = cluster::with_own_topics();
+    let settings = kafka.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let settings: Vec<(&str, &str)> = settings.chain(variables.iter().copied()).collect();
+    let (process, line) = Process::start(arguments, &settings);
+    let endpoints = read(&line);
+    let kafka = cluster::of_local_runtime(&endpoints.kafka, kafka);
+    (process, endpoints, kafka)
 }
 
 fn named() -> Option<Endpoints> {

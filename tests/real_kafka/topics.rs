@@ -1,0 +1,93 @@
+//! `admin topics apply`: topics come to be by it alone, as declared, and what breaks order is refused.
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use tests::admin::run;
+use tests::broker::Broker;
+use tests::cluster::{Variables, with_own_topics};
+use tests::runtime::Ended;
+
+use crate::turn;
+
+const APPLY: [&str; 2] = ["topics", "apply"];
+
+fn with(variables: &Variables, changes: &[(&str, &str)]) -> Variables {
+    let mut variables = variables.clone();
+    variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables
+}
+
+fn lines(variables: &Variables, outcome: &str, counts: [usize; 4]) -> Vec<String> {
+    let prefix = &variables["KAFKA_TOPIC_PREFIX"];
+    let topics = ["chat-messages", "chat-messages-dlt", "chat-presence", "chat-read-events"];
+    topics.iter().zip(counts).map(|(topic, count)| format!("{prefix}{topic} {outcome}, {count} partitions")).collect()
+}
+
+/// One sentence on standard error holds this, and nothing was done.
+async fn refused(variables: &Variables, sentence: &str) {
+    let Ended { code, output, log } = run(variables, &APPLY).await;
+    assert_eq!((code, output.as_slice()), (Some(1), [].as_slice()), "{log:?}");
+    let [line] = log.as_slice() else { panic!("more than a sentence: {log:#?}") };
+    assert!(line.starts_with("admin: ") && line.contains(sentence), "{line}");
+}
+
+#[tokio::test]
+async fn topics_are_made_once_as_declared_and_never_changed() {
+    let _turn = turn().await;
+    let variables = with_own_topics();
+    for outcome in ["made", "is there", "is there"] {
+        let ended = run(&variables, &APPLY).await;
+        assert_eq!(
+            (ended.code, ended.output),
+            (Some(0), lines(&variables, outcome, [12, 12, 6, 6])),
+            "{:?}",
+            ended.log
+        );
+    }
+    let name = format!("{}chat-messages", variables["KAFKA_TOPIC_PREFIX"]);
+    let more = with(&variables, &[("KAFKA_PARTITIONS", "chat-messages:24")]);
+    let raise = "a raise moves rooms and has its order; `admin topics raise-partitions` does it";
+    let sentence = format!("{name} has 12 partitions, but 24 are configured: {raise}");
+    refused(&more, &sentence).await;
+    let fewer = with(&variables, &[("KAFKA_PARTITIONS", "chat-messages:6")]);
+    refused(&fewer, &format!("{name} has 12 partitions, but 6 are configured: partitions cannot be taken away")).await;
+    assert_eq!(run(&variables, &APPLY).await.output, lines(&variables, "is there", [12, 12, 6, 6]));
+}
+
+#[tokio::test]
+async fn nothing_is_made_beside_a_topic_that_is_not_as_declared() {
+    let _turn = turn().await;
+    let variables = with_own_topics();
+    let name = format!("{}chat-presence", variables["KAFKA_TOPIC_PREFIX"]);
+    let client: ClientConfig = Broker::new(&variables).client();
+    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let topic = NewTopic::new(&name, 6, TopicReplication::Fixed(-1)).set("retention.ms", "7200000");
+    admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    refused(&variables, &format!("{name} has retention.ms=7200000, but 3600000 is declared")).await;
+    let metadata = admin.inner().fetch_metadata(None, tests::deadline::PATIENCE).unwrap();
+    let ours = metadata.topics().iter().filter(|topic| topic.name().starts_with(&variables["KAFKA_TOPIC_PREFIX"]));
+    assert_eq!(ours.map(|topic| topic.name()).collect::<Vec<_>>(), [name]);
+}
+
+/// What is wrong is named by its variable, for each way to sign in that the cluster of this run has.
+#[tokio::test]
+async fn a_wrong_setting_is_named() {
+    let _turn = turn().await;
+    let variables = with_own_topics();
+    let nobody = with(&variables, &[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")]);
+    refused(&nobody, "no broker answers at 127.0.0.1:1, which KAFKA_BOOTSTRAP_SERVERS names").await;
+    let mut strange = variables.clone();
+    strange.remove("KAFKA_SSL_CA_PEM");
+    refused(&strange, "KAFKA_SSL_CA_PEM does not vouch for the broker's certificate").await;
+    if variables.contains_key("KAFKA_SASL_PASSWORD") {
+        let wrong = with(&variables, &[("KAFKA_SASL_PASSWORD", "wrong")]);
+        refused(&wrong, "the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD").await;
+        let other = with(&variables, &[("KAFKA_SASL_MECHANISM", "GSSAPI")]);
+        refused(&other, "KAFKA_SASL_MECHANISM is not SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN").await;
+    } else {
+        let mut unknown = variables.clone();
+        unknown.retain(|name, _| !name.starts_with("KAFKA_SSL_CERTIFICATE") && !name.starts_with("KAFKA_SSL_KEY"));
+        refused(&unknown, "the broker does not take KAFKA_SSL_CERTIFICATE_PEM").await;
+    }
+}

@@ -1,0 +1,105 @@
+//! The Kafka cluster that the systems of this test run use, when it is not the embedded one of each.
+//!
+//! `infra/kafka/run -- cargo test …` names one: by `MADANG_TEST_KAFKA` (a directory with the process id of each broker,
+//! since tests may harm it) and the functions' own `KAFKA_…` variables. All systems share it, so each gets topics of
+//! its own by a prefix.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use serde::Deserialize;
+
+use crate::deadline::eventually_in;
+use crate::process::send_signal;
+use crate::runtime::unique;
+
+/// Says that the cluster of the `KAFKA_…` variables may be used, and harmed.
+const DIRECTORY_VARIABLE: &str = "MADANG_TEST_KAFKA";
+
+/// How long a broker may take to end in order and to be ready again.
+const RESTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// Variables by which Kafka is reached, as the functions know them.
+pub type Variables = BTreeMap<String, String>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Topic {
+    local_partitions: i32,
+}
+
+/// What a system of its own gets in its environment to use the cluster; nothing when it embeds a broker.
+#[must_use]
+pub fn with_own_topics() -> Variables {
+    if std::env::var_os(DIRECTORY_VARIABLE).is_none() {
+        return Variables::new();
+    }
+    let mut variables = outside();
+    variables.insert("KAFKA_TOPIC_PREFIX".to_owned(), format!("{}.", unique("test")));
+    variables
+}
+
+/// The `KAFKA_…` variables of this test run.
+#[must_use]
+pub fn outside() -> Variables {
+    std::env::vars().filter(|(name, _)| name.starts_with("KAFKA_")).collect()
+}
+
+/// What leads to the broker of a local runtime: without encryption unless more is said, with its number of partitions.
+///
+/// # Panics
+/// The data file of the topics cannot be read.
+#[must_use]
+pub fn of_local_runtime(bootstrap_servers: &str, more: Variables) -> Variables {
+    let topics: BTreeMap<String, Topic> =
+        serde_json::from_str(include_str!("../../infra/topics.json")).expect("the topics");
+    let partitions: Vec<String> =
+        topics.iter().map(|(name, topic)| format!("{name}:{}", topic.local_partitions)).collect();
+    let mut variables = Variables::from([
+        ("KAFKA_SECURITY_PROTOCOL".to_owned(), "PLAINTEXT".to_owned()),
+        ("KAFKA_PARTITIONS".to_owned(), partitions.join(",")),
+    ]);
+    variables.extend(more);
+    variables.insert("KAFKA_BOOTSTRAP_SERVERS".to_owned(), bootstrap_servers.to_owned());
+    variables
+}
+
+/// The brokers of the cluster, to be harmed.
+pub struct Brokers {
+    directory: PathBuf,
+}
+
+impl Brokers {
+    /// Those of this test run.
+    ///
+    /// # Panics
+    /// There are none: the tests run on embedded brokers.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        let directory = std::env::var_os(DIRECTORY_VARIABLE);
+        let directory = directory.expect("a cluster: infra/kafka/run -- cargo test --workspace --test real_kafka");
+        Self { directory: directory.into() }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        (1..).take_while(|number| self.directory.join(format!("broker-{number}.properties")).exists()).count()
+    }
+
+    /// Ends a broker in order, by its number from 0, and waits until it has been started again and is ready.
+    pub async fn restart(&self, number: usize) {
+        let process = self.process(number).expect("a broker that is ready");
+        send_signal(process, Signal::TERM);
+        let restarted = || self.process(number).is_some_and(|other| other != process);
+        eventually_in(RESTART_LIMIT, "a broker that is ready again", async || restarted().then_some(())).await;
+    }
+
+    /// The process of a broker; none while it is not ready.
+    fn process(&self, number: usize) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.directory.join(format!("broker-{}.pid", number + 1))).ok()?;
+        Pid::from_raw(text.parse().ok()?)
+    }
+}
