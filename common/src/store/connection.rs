@@ -172,23 +172,29 @@ impl Store {
     /// [`OpenError::Changed`] when the connection is not as it was read.
     pub async fn change_queues(
         &self,
-        connection: &ConnectionId,
+        connection: &Connection,
         principal: &Principal,
         queues: &[Subscription],
         now: Time,
     ) -> Result<(), OpenError> {
-        let key = Key::connection(connection);
+        let key = Key::connection(&connection.id);
+        let before = connection.dialect.queues();
+        let unchanged =
+            if before.is_empty() { "(attribute_not_exists(queues) OR queues = :before)" } else { "queues = :before" };
         let update = Update::builder()
             .table_name(&self.connections)
             .set_key(Some(key.into_item()))
             .update_expression("SET queues = :queues")
-            .condition_expression("tokenExpiresAt = :expires AND attribute_not_exists(closing)")
+            .condition_expression(format!(
+                "{unchanged} AND tokenExpiresAt = :expires AND attribute_not_exists(closing)"
+            ))
+            .expression_attribute_values(":before", dialect::queues(before))
             .expression_attribute_values(":queues", dialect::queues(queues))
             .expression_attribute_values(":expires", number(principal.expires_at.unix_ms()))
             .build()
             .map_err(invalid)?;
         let update = TransactWriteItem::builder().update(update).build();
-        in_time(self.change_session_queues((&principal.user, connection), queues, update, now)).await
+        in_time(self.change_session_queues((&principal.user, &connection.id), queues, update, now)).await
     }
 
     /// What marks a connection as closing because a newer session took its place; due at once, so that the sweeper

@@ -74,7 +74,7 @@ impl MessageFunction {
     }
 
     /// The connection went away, began to close, or became somebody's, between reading and writing it.
-    pub(crate) async fn changed_meanwhile(&self, connection: &Connection, now: Time) -> Stop {
+    async fn changed_meanwhile(&self, connection: &Connection, now: Time) -> Stop {
         match self.store.connection(&connection.id, now).await.map(|connection| connection.map(|now| now.state)) {
             Ok(None) => Stop::Farewell(ByeCode::ProtocolError),
             Ok(Some(ConnectionState::Closing(code))) => Stop::Farewell(code),

@@ -2,7 +2,7 @@
 //! protocol, or is refused where nobody listens for that, is told with ERROR, and the connection ends.
 
 use common::auth::Principal;
-use common::code::{ErrorCode, Refusal};
+use common::code::{ByeCode, ErrorCode, Refusal};
 use common::codec::frame::{ServerFrame, Subscribed};
 use common::codec::stomp::destination::Source;
 use common::codec::stomp::frame::{Frame, Frames};
@@ -24,6 +24,9 @@ use common::time::Time;
 use crate::handler::MessageFunction;
 use crate::obey::{Stop, live};
 use crate::subscribe::Speaker;
+
+/// How often subscriptions to the user's queue that change meanwhile are read again.
+const ATTEMPTS_MAX: usize = 4;
 
 impl MessageFunction {
     pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
@@ -167,12 +170,14 @@ impl Dialogue<'_> {
         }
         match source {
             Source::UserQueue => {
-                let mut queues = queues.to_vec();
-                if queues.len() >= STOMP_USER_QUEUES_MAX {
-                    return Err(ErrorCode::LimitReached.into());
-                }
-                queues.push(subscription);
-                self.change_queues(queues).await
+                self.change_queues(|queues| {
+                    if queues.len() >= STOMP_USER_QUEUES_MAX {
+                        return Err(ErrorCode::LimitReached.into());
+                    }
+                    queues.push(subscription.clone());
+                    Ok(())
+                })
+                .await
             }
             Source::Room(room) => self.subscribe_to_events(subscription, room, after).await,
             Source::Signals(room) => {
@@ -225,11 +230,13 @@ impl Dialogue<'_> {
 
     /// Ends the subscription of this id. One that a kick has ended may still be unsubscribed from.
     async fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Stop> {
-        let mut queues = self.connection.dialect.queues().to_vec();
-        let before = queues.len();
-        queues.retain(|queue| queue.id != *id);
-        if queues.len() < before {
-            return self.change_queues(queues).await;
+        if self.connection.dialect.queues().iter().any(|queue| queue.id == *id) {
+            return self
+                .change_queues(|queues| {
+                    queues.retain(|queue| queue.id != *id);
+                    Ok(())
+                })
+                .await;
         }
         let store = &self.function.store;
         for (room, other) in store.connection_subscriptions(&self.connection.id).await? {
@@ -240,27 +247,39 @@ impl Dialogue<'_> {
         Ok(())
     }
 
-    async fn change_queues(&mut self, queues: Vec<Subscription>) -> Result<(), Stop> {
-        let principal = live(&self.connection, self.now)?;
-        match self.function.store.change_queues(&self.connection.id, principal, &queues, self.now).await {
-            Ok(()) => {}
-            Err(OpenError::Store(error)) => return Err(error.into()),
-            Err(OpenError::Changed | OpenError::SessionLimit) => {
-                return Err(self.function.changed_meanwhile(&self.connection, self.now).await);
+    /// Changes the subscriptions to the user's queue; again from the table, when another message of the connection was
+    /// faster.
+    async fn change_queues(&mut self, change: impl Fn(&mut Vec<Subscription>) -> Result<(), Stop>) -> Result<(), Stop> {
+        let store = &self.function.store;
+        for _ in 0..ATTEMPTS_MAX {
+            let mut queues = self.connection.dialect.queues().to_vec();
+            change(&mut queues)?;
+            let principal = live(&self.connection, self.now)?;
+            match store.change_queues(&self.connection, principal, &queues, self.now).await {
+                Ok(()) => {
+                    if let Dialect::Stomp(session) = &mut self.connection.dialect {
+                        session.queues = queues;
+                    }
+                    return Ok(());
+                }
+                Err(OpenError::Store(error)) => return Err(error.into()),
+                Err(OpenError::Changed | OpenError::SessionLimit) => {
+                    let connection = store.connection(&self.connection.id, self.now).await?;
+                    self.connection = connection.ok_or(Stop::Farewell(ByeCode::ProtocolError))?;
+                }
             }
         }
-        if let Dialect::Stomp(session) = &mut self.connection.dialect {
-            session.queues = queues;
-        }
-        Ok(())
+        Err(ErrorCode::Unavailable.into())
     }
 
     /// Does what `$disconnect` does: whoever says DISCONNECT gets nothing more, whenever the socket closes.
-    async fn disconnect(&self) -> Result<(), Stop> {
+    async fn disconnect(&mut self) -> Result<(), Stop> {
         let function = self.function;
         if let Some(user) = function.store.remove_connection(&self.connection.id, self.now).await? {
             session_signal(&function.producer, &user, SignalBody::Closed {}, self.now).await;
         }
+        // As for a later message: nothing may follow.
+        self.connection.state = ConnectionState::Closing(ByeCode::ProtocolError);
         Ok(())
     }
 

@@ -157,6 +157,14 @@ async fn disconnect_is_receipted_and_ends_what_is_heard() {
     assert_eq!(madang.sessions_of(&alice).await, [""; 0]);
     at_bob.send(&room, "after", "anybody?").await;
     at_bob.message(&room, "after").await;
+    // Neither within a message nor later does anything follow.
+    let mut hasty = Stomp::connect(&alice).await;
+    let body = serde_json::json!({"clientMessageId": "hasty", "content": "hasty"}).to_string();
+    let send = write("SEND", &[("destination", &format!("/app/rooms/{room}/send"))], &body);
+    hasty.say_text(&format!("{}{send}", write("DISCONNECT", &[("receipt", "bye")], ""))).await;
+    assert_eq!(hasty.frame("RECEIPT").await.header("receipt-id"), "bye");
+    assert_eq!(hasty.ended().await.header("code"), "protocol_error");
+    assert!(alice.messages(&room).await.iter().all(|message| message["clientMessageId"] != "hasty"));
     // Whoever goes on talking is shown out.
     at_alice.say("ACK", &[("id", "x")], "").await;
     assert_eq!(at_alice.ended().await.header("code"), "protocol_error");

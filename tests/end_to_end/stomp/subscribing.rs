@@ -129,6 +129,30 @@ async fn a_refusal_without_a_queue_is_an_error_and_the_end() {
     }
 }
 
+/// Two messages are two invocations: neither subscription may get lost.
+#[tokio::test]
+async fn queues_that_are_subscribed_at_once_are_all_there() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_alice = alice.connect().await;
+    for role in ["admin", "member", "admin", "member"] {
+        let mut at_bob = Stomp::connect(&bob).await;
+        for id in ["1", "2", "3"] {
+            let headers = [("id", id), ("destination", "/user/queue/events"), ("receipt", id)];
+            at_bob.say("SUBSCRIBE", &headers, "").await;
+        }
+        for id in ["1", "2", "3"] {
+            let receipt = at_bob.frame_where(id, |frame| frame.get("receipt-id") == Some(id)).await;
+            assert_eq!(receipt.command, "RECEIPT", "{receipt:?}");
+        }
+        at_alice.act(json!({"action": "role", "roomId": room, "userId": bob.id, "role": role})).await;
+        for id in ["1", "2", "3"] {
+            let is_it = |frame: &tests::stomp::Frame| frame.get("subscription") == Some(id);
+            assert_eq!(at_bob.frame_where(id, is_it).await.header("type"), "notice");
+        }
+    }
+}
+
 #[tokio::test]
 async fn queues_are_few_and_each_gets_its_copy() {
     let madang = Runtime::shared().await;
