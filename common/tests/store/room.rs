@@ -85,7 +85,7 @@ async fn six_thousand_members_come_page_by_page() {
             let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
             WriteRequest::builder().put_request(put).build()
         });
-        tables.client.batch_write_item().request_items("chat", puts.collect()).send().await.unwrap();
+        tables.client.batch_write_item().request_items(tables.named("chat"), puts.collect()).send().await.unwrap();
     }
     let mut read: Vec<String> = Vec::new();
     let mut after: Option<UserId> = None;

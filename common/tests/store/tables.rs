@@ -29,17 +29,25 @@ use tokio::task::JoinHandle;
 pub(crate) const NOW: Time = Time::from_unix_ms(1_800_000_000_000);
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
+/// Names another DynamoDB than the embedded one, by its endpoint; tests that need what only that one does are left out
+/// then, by `common/tests/on_moto`.
+const ENDPOINT_VARIABLE: &str = "MADANG_TEST_DYNAMODB";
+
 /// A store on tables of its own.
 pub(crate) struct Tables {
     pub(crate) store: Arc<Store>,
     pub(crate) client: Client,
     metrics: Arc<Metrics>,
-    server: JoinHandle<()>,
+    /// What stands before the tables' names, where tests share a server.
+    prefix: String,
+    server: Option<JoinHandle<()>>,
 }
 
 impl Drop for Tables {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(server) = &self.server {
+            server.abort();
+        }
     }
 }
 
@@ -74,9 +82,15 @@ impl Tables {
 
     /// With further settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let server = tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
+        let (endpoint, prefix, server) = match std::env::var(ENDPOINT_VARIABLE) {
+            Ok(endpoint) => (endpoint, format!("t{:x}-", rand::random::<u64>()), None),
+            Err(_) => {
+                let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+                let endpoint = format!("http://{}", listener.local_addr().unwrap());
+                let server = dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap());
+                (endpoint, String::new(), Some(tokio::spawn(server)))
+            }
+        };
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -86,11 +100,13 @@ impl Tables {
         let declarations: BTreeMap<String, Declaration> =
             serde_json::from_str(include_str!("../../../infra/tables.json")).unwrap();
         for (name, declaration) in &declarations {
-            create(&client, name, declaration).await;
+            create(&client, &format!("{prefix}{name}"), declaration).await;
         }
         let metrics = Arc::new(Metrics::default());
-        let store = Arc::new(Store::new(config_at(&endpoint, settings), Arc::clone(&metrics)));
-        Self { store, client, metrics, server }
+        let names = [("CHAT_TABLE", format!("{prefix}chat")), ("CONNECTIONS_TABLE", format!("{prefix}connections"))];
+        let names = names.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let config = config_at(&endpoint, &[&names, settings].concat());
+        Self { store: Arc::new(Store::new(config, Arc::clone(&metrics))), client, metrics, prefix, server }
     }
 
     /// The units since the last call.
@@ -138,15 +154,21 @@ impl Tables {
         self.store.subscribe(connection, principal, &memberships, &json_terms(), NOW).await.unwrap();
     }
 
+    /// A table's name on its server.
+    pub(crate) fn named(&self, table: &str) -> String {
+        format!("{}{table}", self.prefix)
+    }
+
     /// Every item of a table, as the table holds it.
     pub(crate) async fn items(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
-        let pages = self.client.scan().table_name(table).consistent_read(true).into_paginator().items().send();
+        let pages =
+            self.client.scan().table_name(self.named(table)).consistent_read(true).into_paginator().items().send();
         pages.collect::<Result<Vec<_>, _>>().await.unwrap()
     }
 
     /// Changes one attribute of an item behind the store's back.
     pub(crate) async fn change(&self, table: &str, key: (&str, &str), attribute: &str, value: AttributeValue) {
-        let update = self.client.update_item().table_name(table).set_key(Some(raw_key(key)));
+        let update = self.client.update_item().table_name(self.named(table)).set_key(Some(raw_key(key)));
         let update = update.update_expression("SET #name = :value").condition_expression("attribute_exists(PK)");
         let update = update.expression_attribute_names("#name", attribute);
         update.expression_attribute_values(":value", value).send().await.unwrap();
@@ -154,7 +176,7 @@ impl Tables {
 
     /// Removes one item behind the store's back.
     pub(crate) async fn remove(&self, table: &str, key: (&str, &str)) {
-        let delete = self.client.delete_item().table_name(table).set_key(Some(raw_key(key)));
+        let delete = self.client.delete_item().table_name(self.named(table)).set_key(Some(raw_key(key)));
         delete.condition_expression("attribute_exists(PK)").send().await.unwrap();
     }
 }
