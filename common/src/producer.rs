@@ -31,6 +31,9 @@ pub enum ProduceError {
     /// Broker away, too slow, or refusing for now.
     #[error("the record was not acknowledged: {0}")]
     Unacknowledged(KafkaError),
+    /// Nothing new is let in for now.
+    #[error("ingress is closed")]
+    Closed,
     /// The topic is not in the configuration.
     #[error("the topic has no configured number of partitions")]
     UnknownTopic,
@@ -41,6 +44,7 @@ pub struct Producer {
     config: ClientConfig,
     partitions: HashMap<String, i32>,
     topic_prefix: TopicPrefix,
+    ingress_closed: bool,
     inner: RwLock<Option<Arc<FutureProducer>>>,
     metrics: Arc<Metrics>,
 }
@@ -59,7 +63,7 @@ impl Producer {
     /// Makes the client when it first produces, for a function that may never do.
     #[must_use]
     pub fn lazy(config: KafkaConfig, metrics: Arc<Metrics>) -> Self {
-        let KafkaConfig { mut client, partitions, topic_prefix } = config;
+        let KafkaConfig { mut client, partitions, topic_prefix, ingress_closed } = config;
         // Below the function's timeout, so that the client hears of a failure. A dead socket after a thaw is found by
         // the socket timeout alone.
         for (name, value) in [
@@ -80,7 +84,7 @@ impl Producer {
         ] {
             client.set(name, value);
         }
-        Self { config: client, partitions, topic_prefix, inner: RwLock::default(), metrics }
+        Self { config: client, partitions, topic_prefix, ingress_closed, inner: RwLock::default(), metrics }
     }
 
     fn client(&self) -> Result<Arc<FutureProducer>, KafkaError> {
@@ -109,6 +113,10 @@ impl Producer {
         value: Option<&[u8]>,
         headers: &[crate::kafka_event::Header],
     ) -> Result<(), ProduceError> {
+        // What is let in already may still have to be buried.
+        if self.ingress_closed && topic != DEAD_LETTER_TOPIC {
+            return Err(ProduceError::Closed);
+        }
         let count = *self.partitions.get(topic).ok_or(ProduceError::UnknownTopic)?;
         let headers = headers
             .iter()
@@ -149,6 +157,7 @@ impl Producer {
     pub fn is_misconfigured(error: &ProduceError) -> bool {
         match error {
             ProduceError::UnknownTopic => true,
+            ProduceError::Closed => false,
             ProduceError::Unacknowledged(error) => matches!(
                 error.rdkafka_error_code(),
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::TopicAuthorizationFailed)
@@ -208,7 +217,7 @@ mod tests {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", cluster.bootstrap_servers());
         let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
-        let config = KafkaConfig { client, partitions, topic_prefix: TopicPrefix::default() };
+        let config = KafkaConfig { client, partitions, topic_prefix: TopicPrefix::default(), ingress_closed: false };
         let producer = Producer::new(config, Arc::default()).unwrap();
         assert_eq!(send(&producer).await, Ok(()));
         cluster.request_errors(RDKafkaApiKey::Produce, errors);

@@ -88,6 +88,6 @@ async fn a_wrong_setting_is_named() {
     } else {
         let mut unknown = variables.clone();
         unknown.retain(|name, _| !name.starts_with("KAFKA_SSL_CERTIFICATE") && !name.starts_with("KAFKA_SSL_KEY"));
-        refused(&unknown, "the broker does not take KAFKA_SSL_CERTIFICATE_PEM").await;
+        refused(&unknown, "or it wants another KAFKA_SECURITY_PROTOCOL or KAFKA_SSL_CERTIFICATE_PEM").await;
     }
 }

@@ -1,5 +1,6 @@
 //! Records straight to and from the topics, as another program with access to the broker would put them there.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -211,6 +212,29 @@ impl Broker {
             }
         }
         records
+    }
+
+    /// The partitions that have records with each of these keys. Blocks.
+    ///
+    /// # Panics
+    /// The broker does not say.
+    #[must_use]
+    pub fn partitions_of(&self, topic: &str, keys: &[String]) -> Vec<BTreeSet<i32>> {
+        let (consumer, count) = (self.consumer_of(topic), self.count(topic));
+        let (start, mut partitions) = (Instant::now(), vec![BTreeSet::new(); keys.len()]);
+        let mut seen = 0;
+        while seen < count {
+            assert!(start.elapsed() < PATIENCE, "{seen} of {count} records on {topic} within {PATIENCE:?}");
+            if let Some(message) = consumer.poll(LOOK) {
+                let message = message.expect("a record");
+                seen += 1;
+                let its = keys.iter().zip(&mut partitions).find(|(key, _)| message.key() == Some(key.as_bytes()));
+                if let Some((_, partitions)) = its {
+                    partitions.insert(message.partition());
+                }
+            }
+        }
+        partitions
     }
 
     /// How many records a topic has. Blocks.

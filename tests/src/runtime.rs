@@ -400,9 +400,11 @@ pub fn unique(name: &str) -> String {
 
 /// Starts a system: its process, where everything is, and how its Kafka is reached.
 fn launch(arguments: &[&OsStr], variables: &[(&str, &str)]) -> (Process, Endpoints, Variables) {
-    let kafka = cluster::with_own_topics();
+    let mut kafka = cluster::with_own_topics();
+    let (own, others): (Vec<_>, Vec<_>) = variables.iter().copied().partition(|(name, _)| name.starts_with("KAFKA_"));
+    kafka.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     let settings = kafka.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let settings: Vec<(&str, &str)> = settings.chain(variables.iter().copied()).collect();
+    let settings: Vec<(&str, &str)> = settings.chain(others).collect();
     let (process, line) = Process::start(arguments, &settings);
     let endpoints = read(&line);
     let kafka = cluster::of_local_runtime(&endpoints.kafka, kafka);

@@ -31,6 +31,8 @@ pub struct KafkaConfig {
     pub partitions: HashMap<String, i32>,
     /// What stands before our names of the topics on this cluster.
     pub topic_prefix: TopicPrefix,
+    /// Nothing new is let in, so that partitions can be raised: `INGRESS_CLOSED`, `false` unless set.
+    pub ingress_closed: bool,
 }
 
 /// What stands before our names of the topics, so that several installations can share a cluster: `KAFKA_TOPIC_PREFIX`,
@@ -70,8 +72,9 @@ struct TopicDefinition {
 impl KafkaConfig {
     /// From the environment: `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL` (`SASL_SSL` unless set),
     /// `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`, `KAFKA_SSL_CA_PEM`,
-    /// `KAFKA_SSL_CERTIFICATE_PEM`, `KAFKA_SSL_KEY_PEM`, `KAFKA_SSL_KEY_PASSWORD`, `KAFKA_TOPIC_PREFIX`, and
-    /// `KAFKA_PARTITIONS` (`topic:count` separated by commas, where they differ from `infra/topics.json`).
+    /// `KAFKA_SSL_CERTIFICATE_PEM`, `KAFKA_SSL_KEY_PEM`, `KAFKA_SSL_KEY_PASSWORD`, `KAFKA_TOPIC_PREFIX`,
+    /// `KAFKA_PARTITIONS` (`topic:count` separated by commas, where they differ from `infra/topics.json`), and
+    /// `INGRESS_CLOSED`.
     ///
     /// # Errors
     /// A variable is not set, or holds something else.
@@ -89,7 +92,12 @@ impl KafkaConfig {
             }
             _ => return Err(ConfigError::invalid("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT, SSL or SASL_SSL")),
         }
-        Ok(Self { client, partitions: partitions(environment)?, topic_prefix: TopicPrefix::new(environment)? })
+        Ok(Self {
+            client,
+            partitions: partitions(environment)?,
+            topic_prefix: TopicPrefix::new(environment)?,
+            ingress_closed: environment.flag("INGRESS_CLOSED")?,
+        })
     }
 }
 

@@ -76,7 +76,7 @@ fn explain(error: &clap::Error) -> ExitCode {
             "name a command: dlt list, dlt show or dlt replay".to_owned()
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if text.contains("admin topics") => {
-            "name a command: topics apply".to_owned()
+            "name a command: topics apply or topics raise-partitions".to_owned()
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             "name a command: token, load, measure, dlt or topics".to_owned()

@@ -1,15 +1,48 @@
 //! The topics of `infra/topics.json` on the cluster that the functions use, reached by the functions' own settings and
 //! with the number of partitions that those name.
 
-use clap::Subcommand;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
 use common::config::{ConfigError, Environment, KafkaConfig};
-use topics::{Applied, Scale, Topic, TopicError};
+use common::producer::DEAD_LETTER_TOPIC;
+use topics::{Applied, Raise, Scale, Topic, TopicError};
 
 /// What to do with the topics.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicsCommand {
     /// Make the topics that are missing; check the others, and change nothing when one is not as declared
     Apply,
+    /// Give a topic more partitions, when ingress is closed and the consumers have come to its end
+    RaisePartitions(RaiseOptions),
+}
+
+/// Which topic, and what is waited for.
+#[derive(Debug, Args)]
+pub(crate) struct RaiseOptions {
+    /// The topic, by our own name
+    #[arg(value_name = "TOPIC", value_parser = our_topic)]
+    topic: String,
+    /// How many partitions it is to have
+    #[arg(value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: i32,
+    /// The consumer group of the topic's event source, unless it is madang- and the topic's name on the cluster
+    #[arg(long)]
+    group: Option<String>,
+    /// The longest timeout of a function that lets something in; so long nothing may be written
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    ingress_timeout: u64,
+    /// The consumer's timeout; so long it must have nothing left to do
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    consumer_timeout: u64,
+    /// How long the consumers may take to come to the end
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    drain_limit: u64,
+}
+
+fn our_topic(name: &str) -> Result<String, &'static str> {
+    let is_ours = topics::declared(Scale::Production).iter().any(|topic| topic.name == name);
+    if is_ours { Ok(name.to_owned()) } else { Err("not a topic of ours") }
 }
 
 /// The topics are not as declared.
@@ -36,6 +69,28 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
             }
             Ok(())
         }
+        TopicsCommand::RaisePartitions(options) => {
+            let raise = raise(&config, options);
+            raise.carry_out(&config.client, |step| eprintln!("admin: {step}")).await?;
+            let RaiseOptions { topic, partitions, .. } = options;
+            println!("{} has {partitions} partitions", raise.topic);
+            eprintln!("admin: now deploy KAFKA_PARTITIONS={topic}:{partitions} to every function, and open ingress");
+            Ok(())
+        }
+    }
+}
+
+fn raise(config: &KafkaConfig, options: &RaiseOptions) -> Raise {
+    let topic = config.topic_prefix.with(&options.topic);
+    // Nobody reads the letters but operators.
+    let is_read = options.topic != DEAD_LETTER_TOPIC;
+    Raise {
+        group: is_read.then(|| options.group.clone().unwrap_or_else(|| format!("madang-{topic}"))),
+        topic,
+        partitions: options.partitions,
+        ingress_timeout: Duration::from_secs(options.ingress_timeout),
+        consumer_timeout: Duration::from_secs(options.consumer_timeout),
+        drain_limit: Duration::from_secs(options.drain_limit),
     }
 }
 

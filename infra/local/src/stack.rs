@@ -24,7 +24,8 @@ const FUNCTIONS: [Limits; 6] = [
 ];
 
 /// Settings that are handed on to the functions when this runtime's own environment has them.
-const HANDED_ON: [&str; 4] = ["SESSIONS_PER_USER", "SESSION_POLICY", "PRESENCE_GRACE_SECONDS", "STOMP_MESSAGE_BYTES"];
+const HANDED_ON: [&str; 5] =
+    ["SESSIONS_PER_USER", "SESSION_POLICY", "PRESENCE_GRACE_SECONDS", "STOMP_MESSAGE_BYTES", "INGRESS_CLOSED"];
 
 /// How long a process may take until its first `next`. Source: Lambda's init phase.
 const INIT_LIMIT: Duration = Duration::from_secs(10);

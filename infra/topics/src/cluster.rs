@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::{Topic, TopicError};
 
@@ -19,12 +20,16 @@ const LEADERS_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long events are listened to for the cause, when no answer came.
 const EVENTS_LIMIT: Duration = Duration::from_millis(500);
 
+/// Where each partition ends: the offset of its next record.
+pub(crate) type Ends = Vec<i64>;
+
 /// A connection to a cluster.
 pub(crate) struct Cluster {
     admin: AdminClient<DefaultClientContext>,
     /// Asks: unlike the other client it never makes a topic by asking for it, and it tells why nobody answers.
     consumer: Arc<BaseConsumer>,
     servers: String,
+    client: ClientConfig,
 }
 
 impl Cluster {
@@ -36,7 +41,7 @@ impl Cluster {
         // Without a group's name the client takes no assignment; it never joins the group.
         client.set("group.id", "madang-topics").set("allow.auto.create.topics", "false");
         let servers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        Ok(Self { admin, consumer: Arc::new(client.create()?), servers })
+        Ok(Self { admin, consumer: Arc::new(client.create()?), servers, client })
     }
 
     /// Tells topics that are missing from those that are there, with their number of partitions.
@@ -123,6 +128,62 @@ impl Cluster {
         }
     }
 
+    /// How many partitions a topic has; none when there is no such topic.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn partition_count(&self, topic: &str) -> Result<usize, TopicError> {
+        Ok(partition_count(&self.metadata().await?, topic))
+    }
+
+    /// Where the partitions of a topic end.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn ends(&self, topic: &str, partitions: usize) -> Result<Ends, TopicError> {
+        let (consumer, topic) = (Arc::clone(&self.consumer), topic.to_owned());
+        let end = move |partition| consumer.fetch_watermarks(&topic, partition, ANSWER_LIMIT).map(|(_, end)| end);
+        blocking(move || (0..).take(partitions).map(end).collect::<KafkaResult<Ends>>()).await
+    }
+
+    /// How many records before these ends a group has not committed.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn lag(&self, topic: &str, group: &str, ends: &Ends) -> Result<i64, TopicError> {
+        // Asked by a member's name alone: it joins nothing.
+        let consumer: BaseConsumer = self.client.clone().set("group.id", group).create()?;
+        let (topic, ends) = (topic.to_owned(), ends.clone());
+        let lag = move || -> KafkaResult<i64> {
+            let mut question = TopicPartitionList::new();
+            question.add_partition_range(&topic, 0, i32::try_from(ends.len()).unwrap_or(i32::MAX) - 1);
+            let committed = consumer.committed_offsets(question, ANSWER_LIMIT)?;
+            let mut lag = 0;
+            for (partition, end) in (0..).zip(&ends) {
+                let (begin, _) = consumer.fetch_watermarks(&topic, partition, ANSWER_LIMIT)?;
+                let place = match committed.find_partition(&topic, partition).map(|found| found.offset()) {
+                    Some(Offset::Offset(offset)) => offset.max(begin),
+                    // Nothing was ever committed: everything that is kept waits.
+                    _ => begin,
+                };
+                lag += (end - place).max(0);
+            }
+            Ok(lag)
+        };
+        blocking(lag).await
+    }
+
+    /// Gives a topic more partitions.
+    ///
+    /// # Errors
+    /// The cluster refuses, or does not answer.
+    pub(crate) async fn add_partitions(&self, topic: &str, partitions: usize) -> Result<(), TopicError> {
+        for answer in self.admin.create_partitions(&[NewPartitions::new(topic, partitions)], &options()).await? {
+            answer.map_err(|(topic, cause)| TopicError::Refused { topic, cause })?;
+        }
+        Ok(())
+    }
+
     /// What the cluster says of all its topics: to ask for one that is missing could make it.
     async fn metadata(&self) -> Result<Metadata, TopicError> {
         let (consumer, servers) = (Arc::clone(&self.consumer), self.servers.clone());
@@ -135,6 +196,13 @@ impl Cluster {
         };
         tokio::task::spawn_blocking(ask).await.map_err(|_| TopicError::Interrupted)?
     }
+}
+
+/// librdkafka's questions block.
+async fn blocking<T: Send + 'static>(
+    question: impl FnOnce() -> KafkaResult<T> + Send + 'static,
+) -> Result<T, TopicError> {
+    Ok(tokio::task::spawn_blocking(question).await.map_err(|_| TopicError::Interrupted)??)
 }
 
 /// The client tells the cause by events, and the call itself only that nothing came of it.

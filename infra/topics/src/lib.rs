@@ -1,10 +1,12 @@
-//! The topics that `infra/topics.json` declares ([`declared`]), and how they come to be on a cluster ([`apply`]).
+//! The topics that `infra/topics.json` declares ([`declared`]), how they come to be on a cluster ([`apply`]), and how one
+//! gets more partitions ([`Raise`]).
 //!
 //! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked and never changed: another
 //! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
 //! records that are kept longer outlive the memory for retries. Everything is checked before anything is made.
 
 mod cluster;
+mod raise;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
 use cluster::Cluster;
+pub use raise::Raise;
 
 /// A topic as it should be on a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +42,11 @@ pub enum Scale {
 /// The topics are not as declared.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
-    /// Nobody answers.
-    #[error("no broker answers at {servers}, which KAFKA_BOOTSTRAP_SERVERS names: {cause}")]
+    /// Nobody answers, or whoever does hangs up: a broker that misses a client's certificate does, too.
+    #[error(
+        "no broker answers at {servers}, which KAFKA_BOOTSTRAP_SERVERS names, or it wants another \
+         KAFKA_SECURITY_PROTOCOL or KAFKA_SSL_CERTIFICATE_PEM: {cause}"
+    )]
     NoBroker {
         /// The addresses.
         servers: String,
@@ -53,7 +59,7 @@ pub enum TopicError {
     /// Encryption does not come about.
     #[error(
         "no safe connection to {servers}: KAFKA_SSL_CA_PEM does not vouch for the broker's certificate, or the broker \
-         does not take KAFKA_SSL_CERTIFICATE_PEM, or KAFKA_SECURITY_PROTOCOL is not the one of this port"
+         does not take KAFKA_SSL_CERTIFICATE_PEM"
     )]
     Encryption {
         /// The addresses.
@@ -104,6 +110,22 @@ pub enum TopicError {
         topic: String,
         /// What the cluster says.
         cause: RDKafkaErrorCode,
+    },
+    /// A topic that should be there is not.
+    #[error("the cluster has no topic {0}")]
+    Missing(String),
+    /// Somebody writes, though nobody may.
+    #[error("{0} is still written to: close ingress first, by INGRESS_CLOSED=true for every function")]
+    StillWritten(String),
+    /// The consumers do not come to the end.
+    #[error("{lag} records of {topic} wait for the group {group}: partitions are raised when none does")]
+    Lag {
+        /// The topic.
+        topic: String,
+        /// Who reads it.
+        group: String,
+        /// How many records.
+        lag: i64,
     },
     /// A topic was made, but cannot be used.
     #[error("{0} was made, but not all of its partitions have a leader")]
