@@ -23,9 +23,15 @@ const FUNCTIONS: [Limits; 6] = [
     ("sweeper", 60, 2),
 ];
 
-/// Settings that are handed on to the functions when this runtime's own environment has them.
-const HANDED_ON: [&str; 5] =
-    ["SESSIONS_PER_USER", "SESSION_POLICY", "PRESENCE_GRACE_SECONDS", "STOMP_MESSAGE_BYTES", "INGRESS_CLOSED"];
+/// Settings that are handed on to the functions when this runtime's own environment has them, and win.
+const HANDED_ON: [&str; 6] = [
+    "SESSIONS_PER_USER",
+    "SESSION_POLICY",
+    "PRESENCE_GRACE_SECONDS",
+    "STOMP_MESSAGE_BYTES",
+    "INGRESS_CLOSED",
+    "MANAGEMENT_ENDPOINT",
+];
 
 /// How long a process may take until its first `next`. Source: Lambda's init phase.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
@@ -90,14 +96,13 @@ pub(crate) fn specs(
     binaries: Vec<Binary>,
     variables: Vec<(String, String)>,
 ) -> Vec<FunctionSpec> {
-    let variables = Arc::new(variables);
     let spec = |(name, program): (&'static str, PathBuf)| {
         let (_, timeout_s, maximum_count) = *FUNCTIONS.iter().find(|(known, ..)| *known == name)?;
         Some(FunctionSpec {
             name: name.into(),
             program,
             arguments: Vec::new(),
-            variables: Arc::clone(&variables),
+            variables: Arc::new(signed_as(name, &variables)),
             init_limit: INIT_LIMIT,
             timeout: Duration::from_secs(timeout_s),
             maximum_count,
@@ -107,6 +112,13 @@ pub(crate) fn specs(
         })
     };
     binaries.into_iter().filter_map(spec).collect()
+}
+
+/// A function's environment, with a session token that names the function: whoever stands between it and the tables can
+/// tell who calls, as IAM can in the cloud. (The access key is the same for all: DynamoDB Local keeps tables by it.)
+fn signed_as(name: &str, variables: &[(String, String)]) -> Vec<(String, String)> {
+    let own = ("AWS_SESSION_TOKEN".to_owned(), name.to_owned());
+    variables.iter().cloned().chain([own]).collect()
 }
 
 #[cfg(test)]
