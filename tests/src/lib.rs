@@ -14,6 +14,8 @@
 //! | [`broker`] | records straight to and from the topics |
 //! | [`tcp`] | a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
+//! | [`permitted`] | what each function may call |
+//! | [`template`] | the stack that would be deployed |
 //! | [`deadline`] | waiting for something, never longer than a bound |
 //!
 //! The tests of `end_to_end` share one runtime, so every test uses users and rooms of its own. With the JSON line of a
@@ -28,15 +30,18 @@ pub mod contract;
 pub mod deadline;
 pub mod gate;
 pub mod http;
+pub mod permitted;
 pub mod person;
 mod process;
 pub mod runtime;
 mod socket;
 pub mod stomp;
 pub mod tcp;
+pub mod template;
 mod workspace;
 
 pub use client::Client;
 pub use person::Person;
 pub use runtime::Runtime;
 pub use stomp::Stomp;
+pub use workspace::program;

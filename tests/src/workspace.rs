@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// They cannot be built; cargo's own lines say why.
-pub(crate) fn program() -> &'static Path {
+#[must_use]
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     PROGRAM.get_or_init(build).as_deref().unwrap_or_else(|why| panic!("{why}"))
 }

@@ -1,0 +1,128 @@
+//! Every function gets the settings that it reads, and no others. What it reads is taken from the code: the settings'
+//! module names the variables of each group, and a function's `main.rs` names the groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{names_in, read, repository, stacks};
+
+/// What Lambda itself sets.
+const OF_LAMBDA: [&str; 4] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+/// What a stack has no use for: the tables are the region's own, and the key of a client's certificate is safe in its
+/// secret without a password.
+const LEFT_OUT: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "KAFKA_SSL_KEY_PASSWORD"];
+
+/// The text of each type and function of the settings' module, by its name.
+fn groups() -> BTreeMap<String, String> {
+    let mut groups: BTreeMap<String, String> = BTreeMap::new();
+    let mut current = None;
+    let sources: Vec<String> = sources();
+    for line in sources.iter().flat_map(|source| source.split("#[cfg(test)]").next().unwrap().lines()) {
+        let head = line.trim_start_matches("pub ").trim_start_matches("const ");
+        let name = head.strip_prefix("impl ").or_else(|| head.strip_prefix("fn "));
+        if let Some(name) = name.filter(|_| !line.starts_with(' ')) {
+            let end = name.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(name.len());
+            current = Some(name.split_at(end).0.to_owned());
+        }
+        if let Some(name) = &current {
+            groups.entry(name.clone()).or_default().push_str(line);
+        }
+        if line == "}" {
+            current = None;
+        }
+    }
+    groups
+}
+
+/// The settings' module: its file, and those below it.
+fn sources() -> Vec<String> {
+    let below = repository("common/src/config").is_dir().then(|| names_in("common/src/config"));
+    let below = below.into_iter().flatten().map(|file| format!("common/src/config/{file}"));
+    ["common/src/config.rs".to_owned()].into_iter().chain(below).map(|path| read(&path)).collect()
+}
+
+/// Whether a text makes a group of the environment: `Group::new(environment)`, or `group(…, environment, …)`.
+fn makes(text: &str, group: &str) -> bool {
+    let call = format!(" {group}(");
+    let mut arguments = text.split(&call).skip(1).filter_map(|rest| rest.split(')').next());
+    text.contains(&format!("{group}::new(environment")) || arguments.any(|list| list.contains("environment"))
+}
+
+/// The variables that a group reads, and those that it reads through other groups.
+fn variables(groups: &BTreeMap<String, String>, name: &str) -> BTreeSet<String> {
+    let text = &groups[name];
+    let mut found = BTreeSet::new();
+    for before in ["required(\"", "optional(\"", "flag(\"", "environment, \""] {
+        let names = text.split(before).skip(1).filter_map(|rest| rest.split('"').next());
+        found.extend(names.map(str::to_owned));
+    }
+    for other in groups.keys().filter(|other| *other != name && *other != "Environment") {
+        if makes(text, other) {
+            found.extend(variables(groups, other));
+        }
+    }
+    found
+}
+
+/// The groups that a function's `main.rs` takes from the settings' module.
+fn groups_of(function: &str) -> Vec<String> {
+    let source = read(&format!("functions/{function}/src/main.rs"));
+    let (_, list) = source.split_once("use common::config::{").expect("a list of settings");
+    let (list, _) = list.split_once('}').unwrap();
+    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "Environment");
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_function_gets_exactly_the_settings_that_it_reads() {
+    let groups = groups();
+    let set_elsewhere: BTreeSet<String> = OF_LAMBDA.iter().chain(&LEFT_OUT).map(ToString::to_string).collect();
+    let mut all = set_elsewhere.clone();
+    for (name, stack) in stacks() {
+        for function in stack.functions() {
+            let read: BTreeSet<String> =
+                groups_of(&function.name).iter().flat_map(|group| variables(&groups, group)).collect();
+            let wanted: BTreeSet<String> = read.difference(&set_elsewhere).cloned().collect();
+            let set: BTreeSet<String> = function.variables().into_keys().collect();
+            assert_eq!(set, wanted, "{} with {name}", function.name);
+            all.extend(read);
+        }
+    }
+    let known: BTreeSet<String> = groups.keys().flat_map(|group| variables(&groups, group)).collect();
+    assert_eq!(all, known, "a setting that no function reads");
+    assert!(known.len() > 25, "this test finds the settings: {known:?}");
+}
+
+#[test]
+fn the_level_of_the_log_is_lambdas_own_setting() {
+    assert!(read("common/src/telemetry.rs").contains("with_env_var(\"AWS_LAMBDA_LOG_LEVEL\")"));
+    for (_, stack) in stacks() {
+        for function in stack.functions() {
+            let logging = &function.properties["LoggingConfig"];
+            // Lambda sets the variable only where the format is JSON.
+            assert_eq!((&logging["LogFormat"], &logging["ApplicationLogLevel"]), (&"JSON".into(), &"INFO".into()));
+        }
+    }
+}
+
+#[test]
+fn no_secret_stands_in_the_template() {
+    let secret = [
+        "JWT_KEY",
+        "CURSOR_KEY",
+        "KAFKA_SASL_USERNAME",
+        "KAFKA_SASL_PASSWORD",
+        "KAFKA_SSL_CA_PEM",
+        "KAFKA_SSL_CERTIFICATE_PEM",
+        "KAFKA_SSL_KEY_PEM",
+    ];
+    for (name, stack) in stacks() {
+        for function in stack.functions() {
+            for (variable, value) in function.variables() {
+                if secret.contains(&variable.as_str()) {
+                    let is_reference = value.starts_with("{{resolve:secretsmanager:") && value.ends_with("}}");
+                    assert!(is_reference || value.is_empty(), "{variable} of {} with {name}: {value}", function.name);
+                }
+            }
+        }
+    }
+}

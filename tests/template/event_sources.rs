@@ -1,0 +1,122 @@
+//! The event sources read the topics of `infra/topics.json`, and nothing of theirs discards a record that was
+//! acknowledged.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tests::template::Template;
+
+use crate::{SELF_MANAGED, read_json, stacks};
+
+/// The topic that only people read.
+const DEAD_LETTERS: &str = "chat-messages-dlt";
+
+/// Every property that an event source may have. Another one is added here when it is known to discard nothing: a
+/// filter, a destination, a split of batches and a record's age do.
+const PROPERTIES: [&str; 14] = [
+    "AmazonManagedKafkaEventSourceConfig",
+    "BatchSize",
+    "EventSourceArn",
+    "FunctionName",
+    "FunctionResponseTypes",
+    "MaximumBatchingWindowInSeconds",
+    "MaximumRecordAgeInSeconds",
+    "MaximumRetryAttempts",
+    "ProvisionedPollerConfig",
+    "SelfManagedEventSource",
+    "SelfManagedKafkaEventSourceConfig",
+    "SourceAccessConfigurations",
+    "StartingPosition",
+    "Topics",
+];
+
+#[test]
+fn every_topic_has_one_event_source() {
+    let facts = read_json("infra/topics.json");
+    let expected: BTreeSet<&String> =
+        facts.as_object().unwrap().keys().filter(|topic| *topic != DEAD_LETTERS).collect();
+    for (name, stack) in stacks() {
+        let sources = stack.resources("AWS::Lambda::EventSourceMapping");
+        let topics: Vec<&Value> = sources.values().map(|source| &source["Properties"]["Topics"]).collect();
+        assert!(topics.iter().all(|topics| topics.as_array().unwrap().len() == 1), "{name}: {topics:?}");
+        assert_eq!(topics.len(), expected.len(), "{name}");
+        let topics: BTreeSet<&str> = topics.iter().map(|topics| topics[0].as_str().unwrap()).collect();
+        let prefix = &stack.function("consumer").variables()["KAFKA_TOPIC_PREFIX"];
+        let expected: BTreeSet<String> = expected.iter().map(|topic| format!("{prefix}{topic}")).collect();
+        assert_eq!(topics, expected.iter().map(String::as_str).collect(), "{name}");
+    }
+}
+
+#[test]
+fn nothing_discards_a_record() {
+    for (name, stack) in stacks() {
+        for (resource, source) in stack.resources("AWS::Lambda::EventSourceMapping") {
+            let properties = &source["Properties"];
+            for property in properties.as_object().unwrap().keys() {
+                assert!(PROPERTIES.contains(&property.as_str()), "{resource} with {name} has {property}");
+            }
+            assert_eq!(properties["MaximumRetryAttempts"], -1, "{resource} with {name}: retries without end");
+            assert_eq!(properties["MaximumRecordAgeInSeconds"], -1, "{resource} with {name}: no record is too old");
+            // From the latest record on, those acknowledged before the event source stood would be skipped.
+            assert_eq!(properties["StartingPosition"], "TRIM_HORIZON", "{resource} with {name}");
+        }
+    }
+}
+
+#[test]
+fn partial_responses_are_on_and_the_consumer_knows() {
+    for (name, stack) in stacks() {
+        let consumer = stack.function("consumer");
+        assert_eq!(consumer.variables()["PARTIAL_BATCH_RESPONSES"], "true", "{name}");
+        for source in stack.resources("AWS::Lambda::EventSourceMapping").values() {
+            let properties = &source["Properties"];
+            assert_eq!(properties["FunctionName"], format!("${{{}}}", consumer.resource), "{name}");
+            assert_eq!(properties["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{name}");
+        }
+    }
+}
+
+#[test]
+fn pollers_and_window_are_parameters() {
+    let pollers = |stack: &tests::template::Stack, source: &str| {
+        let properties = stack.resources("AWS::Lambda::EventSourceMapping")[source]["Properties"].clone();
+        let config = &properties["ProvisionedPollerConfig"];
+        let window = properties["MaximumBatchingWindowInSeconds"].clone();
+        (config["MinimumPollers"].clone(), config["MaximumPollers"].clone(), window)
+    };
+    let template = Template::read();
+    for (source, parameter) in [
+        ("MessagesEventSource", "MessagesPollers"),
+        ("ReadEventsEventSource", "ReadEventsPollers"),
+        ("PresenceEventSource", "PresencePollers"),
+    ] {
+        assert_eq!(pollers(&template.with(SELF_MANAGED), source), (json!(1), json!("3"), json!("0")));
+        let further = [SELF_MANAGED, &[(parameter, "9"), ("BatchingWindowSeconds", "1")]].concat();
+        assert_eq!(pollers(&template.with(&further), source), (json!(1), json!("9"), json!("1")));
+    }
+}
+
+#[test]
+fn one_parameter_says_which_kafka() {
+    let [self_managed, mutual_tls, msk, serverless] = stacks().map(|(_, stack)| {
+        let source = stack.resources("AWS::Lambda::EventSourceMapping").remove("MessagesEventSource").unwrap();
+        (source["Properties"].clone(), stack.resources("AWS::MSK::ServerlessCluster").len())
+    });
+    assert_eq!(
+        self_managed.0["SelfManagedEventSource"],
+        json!({"Endpoints": {"KafkaBootstrapServers": ["one.invalid:9092", "two.invalid:9092"]}})
+    );
+    assert_eq!(self_managed.0["SourceAccessConfigurations"][0]["Type"], "BASIC_AUTH");
+    assert_eq!(mutual_tls.0["SourceAccessConfigurations"][0]["Type"], "CLIENT_CERTIFICATE_TLS_AUTH");
+    assert_eq!(self_managed.0["EventSourceArn"], Value::Null);
+    assert_eq!(
+        msk.0["EventSourceArn"],
+        "arn:aws:kafka:eu-central-1:123456789012:cluster/chat/abcd1234-abcd-cafe-abab-9876543210ab-4"
+    );
+    let access = &msk.0["SourceAccessConfigurations"];
+    assert_eq!((access.as_array().unwrap().len(), &access[0]["Type"]), (1, &json!("SASL_SCRAM_512_AUTH")));
+    assert_eq!(msk.0["SelfManagedEventSource"], Value::Null);
+    assert_eq!(serverless.0["EventSourceArn"], "${KafkaCluster.Arn}");
+    assert_eq!(serverless.0["SourceAccessConfigurations"], Value::Null);
+    assert_eq!([self_managed.1, mutual_tls.1, msk.1, serverless.1], [0, 0, 0, 1]);
+}

@@ -1,0 +1,50 @@
+//! Every function that there is, is deployed, and nothing else.
+
+use serde_json::json;
+
+use crate::{names_in, read, stacks};
+
+/// API Gateway's longest wait for a function, in seconds.
+const GATEWAY_TIMEOUT_S: u64 = 29;
+/// The longest timeout of a function that a Kafka event source invokes, in seconds.
+const EVENT_SOURCE_TIMEOUT_S: u64 = 14 * 60;
+
+#[test]
+fn every_crate_is_a_function_and_every_function_a_crate() {
+    for (name, stack) in stacks() {
+        let mut deployed: Vec<String> = stack.functions().into_iter().map(|function| function.name).collect();
+        deployed.sort();
+        assert_eq!(deployed, names_in("functions"), "{name}");
+    }
+}
+
+#[test]
+fn every_function_is_built_by_cargo_lambda_as_the_binary_of_its_package() {
+    let (_, stack) = stacks().into_iter().next().unwrap();
+    for function in stack.functions() {
+        let name = &function.name;
+        assert_eq!(function.metadata["BuildMethod"], "rust-cargolambda", "{name}");
+        let properties = &function.properties;
+        assert_eq!(properties["CodeUri"], "..", "{name}: the workspace's root");
+        assert_eq!(properties["Runtime"], "provided.al2023", "{name}");
+        assert_eq!(properties["Handler"], "bootstrap", "{name}");
+        assert_eq!(properties["Architectures"], json!(["x86_64"]), "{name}");
+        let manifest = read(&format!("functions/{name}/Cargo.toml"));
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}: the package has another name");
+        assert!(!manifest.contains("[[bin]]"), "{name}: its binary has the package's name");
+        assert!(read(&format!("functions/{name}/src/main.rs")).contains("fn main()"), "{name}: nothing to run");
+    }
+}
+
+#[test]
+fn no_function_is_waited_for_less_than_it_may_take() {
+    let (_, stack) = stacks().into_iter().next().unwrap();
+    for function in stack.functions() {
+        let timeout_s = function.properties["Timeout"].as_u64().unwrap();
+        let most = match function.name.as_str() {
+            "connect" | "message" | "disconnect" | "api" => GATEWAY_TIMEOUT_S,
+            _ => EVENT_SOURCE_TIMEOUT_S,
+        };
+        assert!(timeout_s < most, "{}: {timeout_s} s", function.name);
+    }
+}
