@@ -14,6 +14,7 @@
 //! | [`broker`] | records straight to and from the topics |
 //! | [`tcp`] | a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
+//! | [`ledger`] | a way to a server that writes down which function calls what |
 //! | [`permitted`] | what each function may call |
 //! | [`template`] | the stack that would be deployed |
 //! | [`deadline`] | waiting for something, never longer than a bound |
@@ -30,6 +31,7 @@ pub mod contract;
 pub mod deadline;
 pub mod gate;
 pub mod http;
+pub mod ledger;
 pub mod permitted;
 pub mod person;
 mod process;

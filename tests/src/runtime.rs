@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::{Pid, Signal};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -32,7 +32,7 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(200);
 static TURNS: RwLock<()> = RwLock::const_new(());
 
 /// Where everything is: the line of JSON.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Endpoints {
     /// The WebSocket API.
@@ -45,6 +45,17 @@ pub struct Endpoints {
     pub kafka: String,
     /// The tables.
     pub dynamodb: String,
+}
+
+impl Endpoints {
+    /// The line of JSON, for whoever is to run on this system.
+    ///
+    /// # Panics
+    /// Never: it is text.
+    #[must_use]
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("texts are JSON")
+    }
 }
 
 /// A running system.

@@ -1,0 +1,53 @@
+//! The whole end-to-end suite on a system whose every call to AWS is written down, function by function: together they
+//! are what [`tests::permitted`] has, to which `tests/template` holds the roles. So no function is granted what it never
+//! does, and none does what it is not granted.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use tests::Runtime;
+use tests::ledger::Ledger;
+use tests::permitted::{Call, permitted};
+
+/// Calls that the suite cannot have made: the subscriptions of a connection that gave way to a newer session, and that
+/// the gateway says is gone, are removed. Only of one that has been open for a minute is that believed.
+const UNSEEN: [(&str, &str, &str); 1] = [("connect", "connections", "BatchWriteItem")];
+
+/// The suite's exit code, run on a system.
+async fn run_suite(endpoints: String) -> Option<i32> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Built with the workspace's features, as all else.
+    cargo.args(["test", "--workspace", "--test", "end_to_end"]).env("MADANG_ENDPOINTS", endpoints);
+    let status = tokio::task::spawn_blocking(move || cargo.status()).await.expect("the suite's own panics are its own");
+    status.expect("cargo runs this test, too").code()
+}
+
+// The ledgers write while the start of the runtime blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_functions_do_what_they_may_and_nothing_else() {
+    let store = Runtime::start::<&str>(&[]);
+    let (tables, connections) = (Ledger::open().await, Ledger::open().await);
+    tables.leads_to(&store.endpoints.dynamodb);
+    let variables =
+        [("AWS_ENDPOINT_URL_DYNAMODB", tables.url()), ("MANAGEMENT_ENDPOINT", format!("{}/local", connections.url()))];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let madang = Runtime::start_with::<&str>(&[], &variables);
+    connections.leads_to(madang.endpoints.management.trim_end_matches("/local"));
+    assert_eq!(run_suite(madang.endpoints.line()).await, Some(0), "the suite fails on this system");
+
+    let seen: BTreeSet<Call> = tables.calls().into_iter().chain(connections.calls()).collect();
+    // Records do not tell who wrote them.
+    let permitted: BTreeSet<Call> = permitted().into_iter().filter(|call| call.on != "topics").collect();
+    let call = |(function, on, what): (&str, &str, &str)| Call {
+        function: function.to_owned(),
+        on: on.to_owned(),
+        what: what.to_owned(),
+    };
+    let unseen: BTreeSet<Call> = UNSEEN.into_iter().map(call).collect();
+    let forbidden: Vec<&Call> = seen.difference(&permitted).collect();
+    assert!(forbidden.is_empty(), "done, but not permitted: {forbidden:#?}");
+    let idle: Vec<&Call> = permitted.difference(&seen).filter(|call| !unseen.contains(call)).collect();
+    assert!(idle.is_empty(), "permitted, but never done: {idle:#?}");
+    let told: Vec<&Call> = unseen.intersection(&seen).collect();
+    assert!(told.is_empty(), "said not to be seen, but seen: {told:#?}");
+}
