@@ -36,8 +36,9 @@ async fn the_functions_do_what_they_may_and_nothing_else() {
     assert_eq!(run_suite(madang.endpoints.line()).await, Some(0), "the suite fails on this system");
 
     let seen: BTreeSet<Call> = tables.calls().into_iter().chain(connections.calls()).collect();
-    // Records do not tell who wrote them.
-    let permitted: BTreeSet<Call> = permitted().into_iter().filter(|call| call.on != "topics").collect();
+    // Records do not tell who wrote them, nor topics who made them.
+    let of_aws = |call: &Call| !call.on.starts_with("topics");
+    let permitted: BTreeSet<Call> = permitted().into_iter().filter(of_aws).collect();
     let call = |(function, on, what): (&str, &str, &str)| Call {
         function: function.to_owned(),
         on: on.to_owned(),

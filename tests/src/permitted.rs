@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 pub struct Call {
     /// The function.
     pub function: String,
-    /// On what: a table, an index of one, `@connections`, or `topics`.
+    /// On what: a table, an index of one, `@connections`, `topics`, or `topics, made`.
     pub on: String,
-    /// What: an operation of DynamoDB, a method of the management API, or the topic that is written to.
+    /// What: an operation of DynamoDB, a method of the management API, or the topic that is written to, or made.
     pub what: String,
 }
 
 /// A transaction stands here by its parts, as IAM asks for them.
-const PERMITTED: [(&str, &str, &[&str]); 24] = [
+const PERMITTED: [(&str, &str, &[&str]); 25] = [
     ("connect", "connections", &["BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"]),
     ("connect", "@connections", &["DELETE", "POST"]),
     ("connect", "topics", &["chat-presence"]),
@@ -48,6 +48,7 @@ const PERMITTED: [(&str, &str, &[&str]); 24] = [
     ("sweeper", "connections/index/GSI2", &["Query"]),
     ("sweeper", "@connections", &["DELETE", "POST"]),
     ("sweeper", "topics", &["chat-presence"]),
+    ("provision", "topics, made", &["chat-messages", "chat-messages-dlt", "chat-presence", "chat-read-events"]),
 ];
 
 /// Every call that is permitted.

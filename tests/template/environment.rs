@@ -1,5 +1,5 @@
 //! Every function gets the settings that it reads, and no others. What it reads is taken from the code: the settings'
-//! module names the variables of each group, and a function's `main.rs` names the groups.
+//! module names the variables of each group, and a function's sources name the groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,13 +63,16 @@ fn variables(groups: &BTreeMap<String, String>, name: &str) -> BTreeSet<String> 
     found
 }
 
-/// The groups that a function's `main.rs` takes from the settings' module.
-fn groups_of(function: &str) -> Vec<String> {
-    let source = read(&format!("functions/{function}/src/main.rs"));
-    let (_, list) = source.split_once("use common::config::{").expect("a list of settings");
-    let (list, _) = list.split_once('}').unwrap();
-    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "Environment");
-    names.map(str::to_owned).collect()
+/// The names that a function takes from the settings' module.
+fn names_of(function: &str) -> BTreeSet<String> {
+    let folder = format!("functions/{function}/src");
+    let sources = names_in(&folder).into_iter().map(|file| read(&format!("{folder}/{file}")));
+    let mut names = BTreeSet::new();
+    for source in sources {
+        let lists = source.split("use common::config::{").skip(1).filter_map(|rest| rest.split('}').next());
+        names.extend(lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()));
+    }
+    names
 }
 
 #[test]
@@ -79,8 +82,9 @@ fn every_function_gets_exactly_the_settings_that_it_reads() {
     let mut all = set_elsewhere.clone();
     for (name, stack) in stacks() {
         for function in stack.functions() {
-            let read: BTreeSet<String> =
-                groups_of(&function.name).iter().flat_map(|group| variables(&groups, group)).collect();
+            let names = names_of(&function.name);
+            let named = groups.keys().filter(|group| names.contains(*group) && *group != "Environment");
+            let read: BTreeSet<String> = named.flat_map(|group| variables(&groups, group)).collect();
             let wanted: BTreeSet<String> = read.difference(&set_elsewhere).cloned().collect();
             let set: BTreeSet<String> = function.variables().into_keys().collect();
             assert_eq!(set, wanted, "{} with {name}", function.name);

@@ -120,3 +120,28 @@ fn one_parameter_says_which_kafka() {
     assert_eq!(serverless.0["SourceAccessConfigurations"], Value::Null);
     assert_eq!([self_managed.1, mutual_tls.1, msk.1, serverless.1], [0, 0, 0, 1]);
 }
+
+#[test]
+fn topics_are_made_before_anything_reads_them() {
+    let template = Template::read();
+    for (name, resource) in template.part("Resources") {
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping" {
+            assert_eq!(resource["DependsOn"], json!(["Topics"]), "{name}");
+        }
+    }
+    for (name, stack) in stacks() {
+        let topics = stack.resources("Custom::Topics").remove("Topics").unwrap()["Properties"].take();
+        let provision = stack.function("provision");
+        assert_eq!(topics["ServiceToken"], format!("${{{}.Arn}}", provision.resource), "{name}");
+        // Otherwise CloudFormation gives up before the function does.
+        assert!(topics["ServiceTimeout"].as_u64() > provision.properties["Timeout"].as_u64(), "{name}");
+        let variables = provision.variables();
+        for (property, variable) in [
+            ("BootstrapServers", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("TopicPrefix", "KAFKA_TOPIC_PREFIX"),
+            ("Partitions", "KAFKA_PARTITIONS"),
+        ] {
+            assert_eq!(topics[property], variables[variable], "{name}: a change is looked at");
+        }
+    }
+}

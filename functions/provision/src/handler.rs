@@ -1,0 +1,157 @@
+//! The topics, and the answer to CloudFormation, which waits for one whatever happens.
+
+use std::time::Duration;
+
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::HttpConnector as _;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use common::config::{ConfigError, Environment, KafkaConfig};
+use topics::{Scale, Topic, TopicError};
+
+use crate::event::{Event, RequestType};
+
+/// How long the answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The topics are not as they should be.
+#[derive(Debug, thiserror::Error)]
+enum ProvisionError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}
+
+/// CloudFormation did not take the answer. The platform then invokes the function again, which is safe.
+#[derive(Debug, thiserror::Error)]
+#[error("CloudFormation has not taken the answer: {0}")]
+pub(crate) struct UnansweredError(&'static str);
+
+/// What the function works with.
+pub(crate) struct Provision {
+    /// Read at each request, so that a wrong setting is an answer, too.
+    pub(crate) environment: Environment,
+}
+
+impl Provision {
+    /// Does what is wanted, and answers.
+    ///
+    /// # Errors
+    /// The answer was not taken.
+    pub(crate) async fn handle(&self, event: Event) -> Result<(), UnansweredError> {
+        let outcome = match event.request_type {
+            RequestType::Create | RequestType::Update => self.apply().await,
+            // They hold what was acknowledged.
+            RequestType::Delete => Ok(()),
+        };
+        match &outcome {
+            Ok(()) => tracing::info!(request = ?event.request_type, "the topics are as declared"),
+            Err(error) => tracing::error!(%error, "the topics are not as declared"),
+        }
+        answer(&event, &outcome.map_err(|error| error.to_string())).await
+    }
+
+    async fn apply(&self) -> Result<(), ProvisionError> {
+        let config = KafkaConfig::new(&self.environment)?;
+        topics::apply(&config.client, &wanted(&config)).await?;
+        Ok(())
+    }
+}
+
+/// The declared topics by their names on the cluster, with the configured number of partitions.
+fn wanted(config: &KafkaConfig) -> Vec<Topic> {
+    let on_cluster = |topic: Topic| Topic {
+        partitions: config.partitions.get(&topic.name).copied().unwrap_or(topic.partitions),
+        name: config.topic_prefix.with(&topic.name),
+        ..topic
+    };
+    topics::declared(Scale::Production).into_iter().map(on_cluster).collect()
+}
+
+async fn answer(event: &Event, outcome: &Result<(), String>) -> Result<(), UnansweredError> {
+    let body = serde_json::to_vec(&event.answer(outcome)).map_err(|_| UnansweredError("it cannot be written"))?;
+    let mut request = HttpRequest::new(SdkBody::from(body));
+    request.set_uri(event.response_url.as_str()).map_err(|_| UnansweredError("not a URL"))?;
+    request.set_method("PUT").map_err(|_| UnansweredError("not a method"))?;
+    let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+    let connector = Connector::builder().tls_provider(tls).build();
+    let response = tokio::time::timeout(ANSWER_TIMEOUT, connector.call(request)).await;
+    let response = response.map_err(|_| UnansweredError("too slow"))?.map_err(|_| UnansweredError("no connection"))?;
+    if response.status().is_success() { Ok(()) } else { Err(UnansweredError("refused")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What CloudFormation hears: the request's first line, and the answer.
+    async fn heard(request_type: &str, settings: &[(&str, &str)]) -> (String, Value) {
+        let cloud_formation = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let event: Event = serde_json::from_value(json!({
+            "RequestType": request_type, "StackId": "stack", "RequestId": "request", "LogicalResourceId": "Topics",
+            "ResponseURL": format!("http://{}/sample", cloud_formation.local_addr().unwrap()),
+        }))
+        .unwrap();
+        let listening = async {
+            let (mut stream, _) = cloud_formation.accept().await.unwrap();
+            let mut text = Vec::new();
+            while !text.ends_with(b"}") {
+                assert_ne!(stream.read_buf(&mut text).await.unwrap(), 0, "no answer");
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let provision = Provision { environment: Environment::of_pairs(settings) };
+        let (text, outcome) = tokio::join!(listening, provision.handle(event));
+        outcome.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), serde_json::from_str(body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_wrong_setting_is_an_answer() {
+        let (line, answer) = heard("Create", &[]).await;
+        assert_eq!(line, "PUT /sample HTTP/1.1");
+        assert_eq!(answer["Status"], "FAILED");
+        assert_eq!(answer["Reason"], "the environment variable KAFKA_BOOTSTRAP_SERVERS is not set");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_away_is_an_answer() {
+        let settings = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"), ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")];
+        let (_, answer) = heard("Update", &settings).await;
+        assert_eq!(answer["Status"], "FAILED");
+        assert!(answer["Reason"].as_str().unwrap().starts_with("no broker answers at 127.0.0.1:1"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn topics_stay_when_the_stack_goes() {
+        let (_, answer) = heard("Delete", &[]).await;
+        assert_eq!((&answer["Status"], &answer["PhysicalResourceId"]), (&json!("SUCCESS"), &json!("topics")));
+    }
+
+    #[test]
+    fn topics_have_their_names_on_the_cluster_and_the_configured_partitions() {
+        let config = KafkaConfig::new(&Environment::of_pairs(&[
+            ("KAFKA_BOOTSTRAP_SERVERS", "one:9092"),
+            ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
+            ("KAFKA_TOPIC_PREFIX", "stage."),
+            ("KAFKA_PARTITIONS", "chat-presence:2"),
+        ]))
+        .unwrap();
+        let wanted: Vec<(String, i32)> =
+            wanted(&config).into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        let expected = [
+            ("stage.chat-messages", 12),
+            ("stage.chat-messages-dlt", 12),
+            ("stage.chat-presence", 2),
+            ("stage.chat-read-events", 6),
+        ];
+        assert_eq!(wanted, expected.map(|(name, partitions)| (name.to_owned(), partitions)));
+    }
+}
