@@ -75,7 +75,7 @@ impl FromStr for Codec {
 pub enum Form {
     /// `chat.v1.json`.
     Json,
-    /// MESSAGEs.
+    /// MESSAGE frames.
     Stomp(Subscription),
 }
 
