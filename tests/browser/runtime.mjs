@@ -9,11 +9,11 @@ const START_MS = 15 * 60_000;
 const STOP_MS = 30_000;
 
 /**
- * Starts a runtime on a free port. Resolves, once it has printed how to use it, to its address, all that it printed,
- * and `stop`, which ends it the way Ctrl-C does.
+ * Starts a runtime on a free port, with flags of its own. Resolves, once it has printed how to use it, to its addresses,
+ * all that it printed, and `stop`, which ends it the way Ctrl-C does.
  */
-export async function startRuntime() {
-  const child = spawn("cargo", ["run", "--quiet", "--", "--port", "0"], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+export async function startRuntime(...flags) {
+  const child = spawn("cargo", ["run", "--quiet", "--", "--port", "0", ...flags], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)));
   let printed = "";
   let told = "";
@@ -36,7 +36,9 @@ export async function startRuntime() {
     throw Object.assign(error, { message: `${error.message}\n${printed}\n${told}` });
   }
   early.catch(() => {}); // From here on an end is `stop`'s doing, or a test's to notice.
-  return { url: printed.match(/http:\/\/(?:127\.0\.0\.1|localhost):\d+/)[0], printed, stop };
+  const [url] = printed.match(/http:\/\/(?:127\.0\.0\.1|localhost):\d+/);
+  const [websocket] = printed.match(/ws:\/\/[^\s?"]+/);
+  return { url, websocket, printed, stop };
 }
 
 /** Waits until `condition` gives something true, and resolves to that. */
