@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use common::code::ErrorCode;
-use common::codec::Told;
 use common::codec::frame::{NoticeKind, ServerFrame};
+use common::codec::{Dialect, Told};
 use common::failure::Failure;
 use common::id::{CommandId, MessageId, RoomId, Seq, UserId};
 use common::metrics::Count;
@@ -61,11 +61,11 @@ impl Consumer {
                 }
                 Outcome::Refused(code) => {
                     self.metrics.add(Count::Nacks, 1);
-                    pack_nack(record, *code, now, &mut parcels);
+                    self.pack_nack(record, *code, now, &mut parcels).await?;
                 }
                 Outcome::Impossible => {
                     self.metrics.add(Count::Nacks, 1);
-                    pack_nack(record, ErrorCode::Internal, now, &mut parcels);
+                    self.pack_nack(record, ErrorCode::Internal, now, &mut parcels).await?;
                 }
             }
         }
@@ -83,6 +83,33 @@ impl Consumer {
         events.extend(batch.committed_events());
         events.sort_unstable_by_key(|event| event.seq);
         Ok(events)
+    }
+
+    /// Tells that a command was refused; where a connection has no place for that, with its end.
+    async fn pack_nack(
+        &self,
+        record: &Record,
+        code: ErrorCode,
+        now: Time,
+        parcels: &mut Parcels,
+    ) -> Result<(), Failure> {
+        let Some(ReplyTo { connection, dialect, receipt, .. }) = waiting(record, now) else { return Ok(()) };
+        let refuse = |dialect: &Dialect| dialect.refuse(code, nack(record, code), frame_id(now), receipt.as_deref());
+        let mut told = refuse(dialect);
+        if matches!(told, Told::Last(_)) {
+            // It may have found a place for that since the command was said.
+            let live = self.store.live_connections(std::slice::from_ref(&record.sender), now).await?;
+            if let Some(session) = live.iter().find(|session| session.connection == *connection) {
+                told = refuse(&session.dialect);
+            }
+        }
+        let parcel = parcels.entry(connection.clone()).or_default();
+        parcel.is_established = true;
+        match told {
+            Told::Frame(text) => parcel.frames.push(text),
+            Told::Last(text) => parcel.last_frame = Some(text),
+        }
+        Ok(())
     }
 
     async fn pack_created_notices(&self, room: &RoomId, now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
@@ -148,18 +175,6 @@ fn pack_reply(record: &Record, frame: Option<ServerFrame>, now: Time, parcels: &
         let parcel = parcels.entry(reply_to.connection.clone()).or_default();
         parcel.is_established = true;
         parcel.frames.push(text);
-    }
-}
-
-/// Tells that a command was refused; where a connection has no place for that, with its end.
-fn pack_nack(record: &Record, code: ErrorCode, now: Time, parcels: &mut Parcels) {
-    let Some(reply_to) = waiting(record, now) else { return };
-    let parcel = parcels.entry(reply_to.connection.clone()).or_default();
-    parcel.is_established = true;
-    let ReplyTo { dialect, receipt, .. } = reply_to;
-    match dialect.refuse(code, nack(record, code), frame_id(now), receipt.as_deref()) {
-        Told::Frame(text) => parcel.frames.push(text),
-        Told::Last(text) => parcel.last_frame = Some(text),
     }
 }
 

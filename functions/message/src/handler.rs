@@ -4,7 +4,7 @@
 use common::auth::Verifier;
 use common::code::ByeCode;
 use common::codec::frame::{ClientFrame, ServerFrame};
-use common::codec::{Dialect, json};
+use common::codec::{Dialect, Session, json};
 use common::command::Command;
 use common::cursor::Cursors;
 use common::farewell;
@@ -12,7 +12,7 @@ use common::gateway::{WebSocketEvent, WebSocketResponse};
 use common::id::ConnectionId;
 use common::outbound::{Outbound, PostError};
 use common::producer::Producer;
-use common::store::Store;
+use common::store::{Connection, Store};
 use common::time::Time;
 
 /// What `$default` works with.
@@ -44,7 +44,10 @@ impl MessageFunction {
         let connection_id = &event.request_context.connection_id;
         match self.store.connection(connection_id, now).await {
             Ok(Some(connection)) => match connection.dialect {
-                Dialect::Json if Dialect::is_connect(text) => self.handle_stomp(connection, text, now).await,
+                Dialect::Json if Dialect::is_connect(text) => {
+                    let dialect = Dialect::Stomp(Session::default());
+                    self.handle_stomp(Connection { dialect, ..connection }, text, now).await
+                }
                 Dialect::Json => self.handle_json(&connection, decoded, now).await,
                 Dialect::Stomp(_) => self.handle_stomp(connection, text, now).await,
             },

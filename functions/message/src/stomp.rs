@@ -1,6 +1,8 @@
 //! STOMP: the frames of a message one after the other, each answered when it asks for a receipt. What is against the
 //! protocol, or is refused where nobody listens for that, is told with ERROR, and the connection ends.
 
+use std::time::Duration;
+
 use common::auth::Principal;
 use common::code::{ByeCode, ErrorCode, Refusal};
 use common::codec::frame::{ServerFrame, Subscribed};
@@ -27,6 +29,11 @@ use crate::subscribe::Speaker;
 
 /// How often subscriptions to the user's queue that change meanwhile are read again.
 const ATTEMPTS_MAX: usize = 4;
+
+/// Messages of a connection are obeyed side by side, while clients say several at once: a SUBSCRIBE may be overtaken by
+/// what its client said behind it. So where a frame would come to nothing, or to the connection's end, for want of another
+/// one, the table is looked at again after these pauses.
+const GRACE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(1_000)];
 
 impl MessageFunction {
     pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
@@ -108,7 +115,7 @@ impl Dialogue<'_> {
             }
             Err(Stop::Protocol(error)) => Err(message::protocol_error(error, receipt)),
             Err(Stop::Farewell(code)) => Err(self.connection.dialect.farewell(code)),
-            Err(Stop::Refused(failure)) => self.refuse(failure, client_message_id, receipt),
+            Err(Stop::Refused(failure)) => self.refuse(failure, client_message_id, receipt).await,
         }
     }
 
@@ -157,15 +164,18 @@ impl Dialogue<'_> {
         subscription: Subscription,
         to: Result<(Source, Option<Position>), Refusal>,
     ) -> Result<(), Stop> {
-        let store = &self.function.store;
-        let rooms = store.connection_subscriptions(&self.connection.id).await?;
-        let queues = self.connection.dialect.queues();
-        let id = &subscription.id;
-        if rooms.iter().any(|(_, other)| other == id.as_str()) || queues.iter().any(|queue| queue.id == *id) {
-            return Err(ProtocolError::Repeated.into());
-        }
+        let mut pauses = GRACE.into_iter();
+        let rooms = loop {
+            let (rooms, is_taken) = self.subscriptions(&subscription.id).await?;
+            match pauses.next() {
+                _ if !is_taken => break rooms,
+                // Its UNSUBSCRIBE may be on its way.
+                Some(pause) => self.pause(pause).await?,
+                None => return Err(ProtocolError::Repeated.into()),
+            }
+        };
         let (source, after) = to?;
-        if rooms.len() + queues.len() >= SUBSCRIPTIONS_PER_CONNECTION_MAX {
+        if rooms.len() + self.connection.dialect.queues().len() >= SUBSCRIPTIONS_PER_CONNECTION_MAX {
             return Err(ErrorCode::LimitReached.into());
         }
         match source {
@@ -230,32 +240,64 @@ impl Dialogue<'_> {
 
     /// Ends the subscription of this id. One that a kick has ended may still be unsubscribed from.
     async fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Stop> {
-        if self.connection.dialect.queues().iter().any(|queue| queue.id == *id) {
-            return self
-                .change_queues(|queues| {
-                    queues.retain(|queue| queue.id != *id);
-                    Ok(())
-                })
-                .await;
-        }
-        let store = &self.function.store;
-        for (room, other) in store.connection_subscriptions(&self.connection.id).await? {
-            if other == id.as_str() {
-                store.unsubscribe_id(&self.connection.id, &room, id).await?;
+        let mut pauses = GRACE.into_iter();
+        loop {
+            let (rooms, is_taken) = self.subscriptions(id).await?;
+            match pauses.next() {
+                _ if is_taken => return self.end_subscription(id, rooms).await,
+                // Its SUBSCRIBE may be on its way.
+                Some(pause) => self.pause(pause).await?,
+                None => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    async fn end_subscription(&mut self, id: &SubscriptionId, rooms: Vec<(RoomId, String)>) -> Result<(), Stop> {
+        for (room, _) in rooms.iter().filter(|(_, other)| other == id.as_str()) {
+            self.function.store.unsubscribe_id(&self.connection.id, room, id).await?;
+        }
+        if self.connection.dialect.queues().iter().all(|queue| queue.id != *id) {
+            return Ok(());
+        }
+        let without = |queues: &mut Vec<Subscription>| {
+            queues.retain(|queue| queue.id != *id);
+            Ok(())
+        };
+        self.change_queues(without).await
+    }
+
+    /// The connection's subscriptions to rooms, and whether one to anything has this id.
+    async fn subscriptions(&self, id: &SubscriptionId) -> Result<(Vec<(RoomId, String)>, bool), Stop> {
+        let rooms = self.function.store.connection_subscriptions(&self.connection.id).await?;
+        let queues = self.connection.dialect.queues();
+        let is_taken =
+            rooms.iter().any(|(_, other)| other == id.as_str()) || queues.iter().any(|queue| queue.id == *id);
+        Ok((rooms, is_taken))
+    }
+
+    /// Waits a moment, and looks at the connection again.
+    async fn pause(&mut self, pause: Duration) -> Result<(), Stop> {
+        tokio::time::sleep(pause).await;
+        self.reload().await
+    }
+
+    async fn reload(&mut self) -> Result<(), Stop> {
+        let connection = self.function.store.connection(&self.connection.id, self.now).await?;
+        self.connection = connection.ok_or(Stop::Farewell(ByeCode::ProtocolError))?;
+        match self.connection.state {
+            ConnectionState::Closing(code) => Err(Stop::Farewell(code)),
+            ConnectionState::Pending | ConnectionState::Live(_) => Ok(()),
+        }
     }
 
     /// Changes the subscriptions to the user's queue; again from the table, when another message of the connection was
     /// faster.
     async fn change_queues(&mut self, change: impl Fn(&mut Vec<Subscription>) -> Result<(), Stop>) -> Result<(), Stop> {
-        let store = &self.function.store;
         for _ in 0..ATTEMPTS_MAX {
             let mut queues = self.connection.dialect.queues().to_vec();
             change(&mut queues)?;
             let principal = live(&self.connection, self.now)?;
-            match store.change_queues(&self.connection, principal, &queues, self.now).await {
+            match self.function.store.change_queues(&self.connection, principal, &queues, self.now).await {
                 Ok(()) => {
                     if let Dialect::Stomp(session) = &mut self.connection.dialect {
                         session.queues = queues;
@@ -263,10 +305,7 @@ impl Dialogue<'_> {
                     return Ok(());
                 }
                 Err(OpenError::Store(error)) => return Err(error.into()),
-                Err(OpenError::Changed | OpenError::SessionLimit) => {
-                    let connection = store.connection(&self.connection.id, self.now).await?;
-                    self.connection = connection.ok_or(Stop::Farewell(ByeCode::ProtocolError))?;
-                }
+                Err(OpenError::Changed | OpenError::SessionLimit) => self.reload().await?,
             }
         }
         Err(ErrorCode::Unavailable.into())
@@ -284,7 +323,7 @@ impl Dialogue<'_> {
     }
 
     /// Tells that a request was refused, where the client listens for that; else with the connection's end.
-    fn refuse(
+    async fn refuse(
         &mut self,
         failure: Failure,
         client_message_id: Option<ClientMessageId>,
@@ -294,12 +333,23 @@ impl Dialogue<'_> {
         let code = refusal.code;
         let id = receipt.map(str::to_owned);
         let frame = ServerFrame::Error { id, client_message_id, reason: refusal.into() };
-        match self.connection.dialect.refuse(code, frame, self.frame_id(), receipt) {
-            Told::Frame(text) => {
-                self.answers.push(text.to_string());
-                Ok(())
+        // Before CONNECT nothing can have been subscribed to.
+        let mut pauses = GRACE.into_iter().take(if self.settled().is_some() { GRACE.len() } else { 0 });
+        loop {
+            let told = self.connection.dialect.refuse(code, frame.clone(), self.frame_id(), receipt);
+            match (told, pauses.next()) {
+                (Told::Frame(text), _) => {
+                    self.answers.push(text.to_string());
+                    return Ok(());
+                }
+                (Told::Last(text), None) => return Err(text.to_string()),
+                // The SUBSCRIBE to the user's queue may be on its way.
+                (Told::Last(text), Some(pause)) => match self.pause(pause).await {
+                    Ok(()) => {}
+                    Err(Stop::Farewell(code)) => return Err(self.connection.dialect.farewell(code)),
+                    Err(Stop::Refused(_) | Stop::Protocol(_)) => return Err(text.to_string()),
+                },
             }
-            Told::Last(text) => Err(text.to_string()),
         }
     }
 

@@ -129,6 +129,58 @@ async fn a_refusal_without_a_queue_is_an_error_and_the_end() {
     }
 }
 
+/// Clients say all of it in one tick, and each message is an invocation of its own: the refusal waits for the queue.
+#[tokio::test]
+async fn a_refusal_waits_for_a_queue_that_is_on_its_way() {
+    let madang = Runtime::shared().await;
+    let (_alice, bob, room) = madang.pair().await;
+    let mallory = madang.person("mallory").await;
+    let topic = format!("/topic/rooms/{room}");
+    for _ in 0..6 {
+        let mut spy = Stomp::connect(&mallory).await;
+        spy.say("SUBSCRIBE", &[("id", "q"), ("destination", "/user/queue/events"), ("receipt", "q")], "").await;
+        spy.say("SUBSCRIBE", &[("id", "r"), ("destination", &topic), ("receipt", "r")], "").await;
+        let refused = spy.frame_where("the refusal", |frame| frame.get("receipt-id") == Some("r")).await;
+        assert_eq!((refused.header("type"), refused.header("subscription")), ("error", "q"));
+        spy.catch_up().await;
+    }
+    // The log's refusal, too.
+    let mut at_bob = Stomp::connect(&bob).await;
+    at_bob.send(&room, "c", "one").await;
+    at_bob.say("SUBSCRIBE", &[("id", "q"), ("destination", "/user/queue/events")], "").await;
+    let body = json!({"clientMessageId": "c", "content": "two"}).to_string();
+    at_bob.say("SEND", &[("destination", &format!("/app/rooms/{room}/send")), ("receipt", "s")], &body).await;
+    let is_it = |frame: &tests::stomp::Frame| frame.get("type") == Some("nack");
+    assert_eq!(at_bob.frame_where("the nack", is_it).await.header("receipt-id"), "s");
+}
+
+/// Pages that mount twice, and that subscribe anew under the same id, say both in one tick.
+#[tokio::test]
+async fn what_is_said_in_one_tick_ends_as_if_it_were_said_in_turn() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_bob = bob.join(&room).await;
+    let topic = format!("/topic/rooms/{room}");
+    let mut stomp = Stomp::connect(&alice).await;
+    stomp.ask("SUBSCRIBE", &[("id", "g"), ("destination", &topic)], "").await;
+    for round in 0..6 {
+        let first = format!("g{round}");
+        stomp.say("UNSUBSCRIBE", &[("id", "g"), ("receipt", "1")], "").await;
+        stomp.say("SUBSCRIBE", &[("id", "g"), ("destination", &topic), ("receipt", "2")], "").await;
+        stomp.say("SUBSCRIBE", &[("id", &first), ("destination", &topic), ("receipt", "3")], "").await;
+        stomp.say("UNSUBSCRIBE", &[("id", &first), ("receipt", "4")], "").await;
+        for receipt in ["1", "2", "3", "4"] {
+            let frame = stomp.frame_where(receipt, |frame| frame.get("receipt-id") == Some(receipt)).await;
+            assert_eq!(frame.command, "RECEIPT", "{frame:?}");
+        }
+        let name = format!("m{round}");
+        at_bob.send(&room, &name, "who hears?").await;
+        stomp.message("g", &name).await;
+        stomp.catch_up().await;
+        assert!(stomp.heard().all(|frame| frame.get("client-message-id") != Some(&name)), "one copy");
+    }
+}
+
 /// Two messages are two invocations: neither subscription may get lost.
 #[tokio::test]
 async fn queues_that_are_subscribed_at_once_are_all_there() {
