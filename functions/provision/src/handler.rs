@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use common::config::{ConfigError, Environment, KafkaConfig};
-use topics::{Scale, Topic, TopicError};
+use topics::{Topic, TopicError};
 
 use crate::event::{Event, RequestType};
 
@@ -59,14 +59,8 @@ impl Provision {
     }
 }
 
-/// The declared topics by their names on the cluster, with the configured number of partitions.
 fn wanted(config: &KafkaConfig) -> Vec<Topic> {
-    let on_cluster = |topic: Topic| Topic {
-        partitions: config.partitions.get(&topic.name).copied().unwrap_or(topic.partitions),
-        name: config.topic_prefix.with(&topic.name),
-        ..topic
-    };
-    topics::declared(Scale::Production).into_iter().map(on_cluster).collect()
+    topics::configured(&config.partitions, |name| config.topic_prefix.with(name))
 }
 
 async fn answer(event: &Event, outcome: &Result<(), String>) -> Result<(), UnansweredError> {

@@ -94,14 +94,8 @@ fn raise(config: &KafkaConfig, options: &RaiseOptions) -> Raise {
     }
 }
 
-/// The declared topics by their names on the cluster, with the configured number of partitions.
 fn wanted(config: &KafkaConfig) -> Vec<Topic> {
-    let on_cluster = |topic: Topic| Topic {
-        partitions: config.partitions.get(&topic.name).copied().unwrap_or(topic.partitions),
-        name: config.topic_prefix.with(&topic.name),
-        ..topic
-    };
-    topics::declared(Scale::Production).into_iter().map(on_cluster).collect()
+    topics::configured(&config.partitions, |name| config.topic_prefix.with(name))
 }
 
 fn line(topic: &Topic, outcome: Applied) -> String {

@@ -8,7 +8,7 @@
 mod cluster;
 mod raise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -171,6 +171,18 @@ pub fn declared(scale: Scale) -> Vec<Topic> {
         segment_ms: declaration.segment_ms,
     };
     topics.into_iter().map(topic).collect()
+}
+
+/// The declared topics as an installation has them: with so many partitions, where it says so, and by their names on its
+/// cluster.
+#[must_use]
+pub fn configured(partitions: &HashMap<String, i32>, name_on_cluster: impl Fn(&str) -> String) -> Vec<Topic> {
+    let on_cluster = |topic: Topic| Topic {
+        partitions: partitions.get(&topic.name).copied().unwrap_or(topic.partitions),
+        name: name_on_cluster(&topic.name),
+        ..topic
+    };
+    declared(Scale::Production).into_iter().map(on_cluster).collect()
 }
 
 /// Makes the missing ones of these topics, with the cluster's own replication factor, and waits until every partition
