@@ -331,13 +331,16 @@ export function conversation(name, runtime, start) {
   talks("ids come back as they were sent", async (stage) => {
     const alice = stage.person("alice");
     const room = await alice.makeRoom();
-    const talker = await stage.connect(alice);
-    for (const odd of ["a:b", "구독 🌿", "a,b;c=d/e", "%3A"]) {
-      assert.equal(await talker.subscribe(topic(room), { id: odd, receipt: `subscribed ${odd}` }), odd);
-      await talker.send(app(room, "send"), saying(`to ${odd}`), { receipt: `sent ${odd}` });
-      await talker.hearsText(odd, `to ${odd}`);
-      await talker.client.unsubscribe(odd, { receipt: `left ${odd}` });
-      await talker.receipt(`left ${odd}`);
+    for (const [odd, ...versions] of [["a:b", "1.2", "1.1", "1.0"], ["구독 🌿", "1.2"], ["a,b;c=d/e", "1.1"], ["%3A", "1.0"]]) {
+      for (const version of versions) {
+        const talker = await stage.connect(alice, { versions: [version] });
+        assert.equal(await talker.subscribe(topic(room), { id: odd, receipt: `subscribed ${odd}` }), odd);
+        await talker.send(app(room, "send"), saying(`to ${odd}`), { receipt: `sent ${odd}` });
+        await talker.hearsText(odd, `to ${odd}`);
+        await talker.client.unsubscribe(odd, { receipt: `left ${odd}` });
+        await talker.receipt(`left ${odd}`);
+        await talker.client.stop();
+      }
     }
   });
 
