@@ -277,6 +277,27 @@ export function conversation(name, runtime, start) {
     assert.doesNotMatch(heard, /없을 때/);
   });
 
+  talks("what the room refuses later is a nack that names its receipt", async (stage) => {
+    const [alice, bob] = [stage.person("alice"), stage.person("bob")];
+    const room = await alice.makeRoom(bob);
+    const [owner, member] = [await stage.connect(alice), await stage.connect(bob)];
+    const queue = await member.subscribe(USER_QUEUE);
+    const eventSource = (isPaused) =>
+      fetch(`${stage.runtime.url}/dev/faults`, { method: "PUT", body: JSON.stringify({ pauseEventSource: isPaused }) });
+    await eventSource(true);
+    const message = saying("아직 있는 줄 알았어요");
+    try {
+      await owner.send(app(room, "kick"), { userId: bob.id });
+      await member.send(app(room, "send"), message, { receipt: "too late" });
+    } finally {
+      await eventSource(false);
+    }
+    const { headers, body } = await member.hearsOn(queue, "nack");
+    const { code, clientMessageId } = JSON.parse(body);
+    assert.deepEqual([headers["receipt-id"], code, clientMessageId], ["too late", "not_member", message.clientMessageId]);
+    assert.deepEqual((await alice.log(room)).filter(({ kind }) => kind === "message"), []);
+  });
+
   talks("a new connection catches up, or is told that it cannot", async (stage) => {
     const [alice, bob] = [stage.person("alice"), stage.person("bob")];
     const room = await alice.makeRoom(bob);
