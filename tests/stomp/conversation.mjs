@@ -375,6 +375,30 @@ export function conversation(name, runtime, start) {
     await waitFor(async () => (await talker.client.heard()).closed, "the close");
   });
 
+  // Without waiting for receipts, as clients do when they have connected, and pages when they are redrawn. The platform
+  // hands over the messages of a connection side by side.
+  talks("what is asked in one breath is done in that order", async (stage) => {
+    const [alice, bob] = [stage.person("alice"), stage.person("bob")];
+    const [room, strangers] = [await alice.makeRoom(), await bob.makeRoom()];
+    const talker = await stage.connect(alice);
+    const { client } = talker;
+    await talker.subscribe(topic(room), { id: "again" });
+    await Promise.all([
+      client.subscribe(USER_QUEUE, { id: "queue" }),
+      client.subscribe(topic(strangers), { id: "strangers", receipt: "refused" }),
+      client.subscribe(topic(room), { id: "given up" }),
+      client.unsubscribe("given up", { receipt: "given up" }),
+      client.unsubscribe("again", {}),
+      client.subscribe(topic(room), { id: "again", receipt: "again" }),
+    ]);
+    await talker.isRefused("queue", "refused", "not_member");
+    for (const receipt of ["given up", "again"]) await talker.receipt(receipt);
+    await talker.say(room, "이제");
+    await talker.hearsText("again", "이제");
+    const copies = await talker.frames(({ command, body }) => command === "MESSAGE" && body.includes("이제"));
+    assert.deepEqual(copies.map(({ headers }) => headers.subscription), ["again"]);
+  });
+
   talks("a line feed alone is taken in silence, and frames may share a WebSocket message", async (stage) => {
     const alice = stage.person("alice");
     const room = await alice.makeRoom();
