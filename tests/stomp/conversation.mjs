@@ -94,22 +94,21 @@ export function conversation(name, runtime, start) {
       for (const [talker, id] of ids) await talker.hearsText(id, text);
     }
     const stored = (await alice.log(room)).filter(({ kind }) => kind === "message");
-    assert.deepEqual(stored.map(({ content }) => content), TEXTS);
+    assert.deepEqual(stored.map(({ clientMessageId, content }) => ({ clientMessageId, content })), said);
     for (const [talker, id] of ids) {
-      const frames = await talker.on(id);
-      assert.deepEqual(frames.map(({ body }) => JSON.parse(body)), stored, "the log, live");
-      frames.forEach(({ headers, body }, index) => {
-        const { seq } = stored[index];
+      assert.deepEqual(await talker.events(id), stored, "the log, live");
+      for (const { headers, body } of await talker.on(id)) {
+        const { seq, clientMessageId } = JSON.parse(body);
         assert.equal(headers.destination, topic(room));
         assert.equal(headers.subscription, id);
         assert.equal(headers.type, "event");
         assert.equal(headers["room-id"], room);
         assert.equal(headers.seq, String(seq));
         assert.equal(decodeURIComponent(headers.sender), alice.id);
-        assert.equal(headers["client-message-id"], said[index].clientMessageId);
+        assert.equal(headers["client-message-id"], clientMessageId);
         assert.match(headers["content-type"], /^application\/json/);
         assert.equal(headers["content-length"], String(Buffer.byteLength(body)));
-      });
+      }
     }
     const receipts = (await speaker.frames(({ command }) => command === "RECEIPT")).map(({ headers }) => headers["receipt-id"]);
     assert.equal(receipts.length, TEXTS.length + 1, "a receipt for each frame that asked for one");
@@ -179,9 +178,12 @@ export function conversation(name, runtime, start) {
     await talker.say(room, "읽어 보세요");
     const { headers } = await talker.hearsText(id, "읽어 보세요");
 
-    await talker.send(app(room, "typing"));
-    const { body: typing } = await listener.hearsOn(signals, "typing");
-    assert.equal(JSON.parse(typing).userId, alice.id);
+    // Said again while it lasts, since what comes late is dropped.
+    const typing = await waitFor(async () => {
+      await talker.send(app(room, "typing"));
+      return (await listener.on(signals, "typing"))[0];
+    }, "typing");
+    assert.equal(JSON.parse(typing.body).userId, alice.id);
     await talker.send(app(room, "read"), { seq: Number(headers.seq) });
     for (const { body } of [await listener.hearsOn(signals, "read"), await talker.hearsOn(queue, "read")]) {
       const { userId, seq } = JSON.parse(body);
@@ -316,8 +318,8 @@ export function conversation(name, runtime, start) {
     const after = await stage.connect(bob);
     await after.subscribe(topic(room), { id, "after-seq": headers.seq, epoch: headers.epoch });
     await owner.say(room, texts.at(-1));
-    await waitFor(async () => (await after.kept(id)).length >= texts.length, "what was missed, and what followed");
-    const [last, kept] = [Number(headers.seq), await after.kept(id)];
+    await waitFor(async () => (await after.events(id)).length >= texts.length, "what was missed, and what followed");
+    const [last, kept] = [Number(headers.seq), await after.events(id)];
     assert.deepEqual(kept.map(({ content }) => content), texts);
     assert.deepEqual(kept.map(({ seq }) => seq), texts.map((_, index) => last + 1 + index));
 
@@ -345,7 +347,7 @@ export function conversation(name, runtime, start) {
     await talker.say(room, "하나만");
     await talker.hearsText(other, "하나만");
     assert.deepEqual((await talker.events(one)).map(({ content }) => content), ["둘 다"]);
-    const unheard = await talker.frames(({ command, on }) => command === "MESSAGE" && on === undefined);
+    const unheard = await talker.frames(({ on, body }) => on === undefined && body.includes("하나만"));
     assert.deepEqual(unheard, [], "no copy for a subscription that is over");
   });
 
@@ -396,7 +398,7 @@ export function conversation(name, runtime, start) {
     await talker.say(room, "이제");
     await talker.hearsText("again", "이제");
     const copies = await talker.frames(({ command, body }) => command === "MESSAGE" && body.includes("이제"));
-    assert.deepEqual(copies.map(({ headers }) => headers.subscription), ["again"]);
+    assert.deepEqual([...new Set(copies.map(({ headers }) => headers.subscription))], ["again"]);
   });
 
   talks("a line feed alone is taken in silence, and frames may share a WebSocket message", async (stage) => {
@@ -404,13 +406,14 @@ export function conversation(name, runtime, start) {
     const room = await alice.makeRoom();
     const talker = await stage.connect(alice);
     const id = await talker.subscribe(topic(room));
-    const count = (await talker.frames()).length;
+    const others = () => talker.frames(({ headers }) => headers.type !== "event");
+    const before = await others();
     await talker.client.sendRaw("\n");
     const frame = (content) => `SEND\r\ndestination:${app(room, "send")}\r\n\r\n${JSON.stringify(saying(content))}\0`;
     await talker.client.sendRaw(`${frame("하나")}\n\n${frame("둘")}\n${frame("셋")}`);
     await talker.hearsText(id, "셋");
     assert.deepEqual((await talker.events(id)).map(({ content }) => content), ["하나", "둘", "셋"]);
-    assert.equal((await talker.frames()).length, count + 3);
+    assert.deepEqual(await others(), before);
   });
 
   talks("a goodbye ends the connection", async (stage) => {

@@ -47,10 +47,16 @@ export class Person {
       socket.send(JSON.stringify({ action, id, roomId: room, ...fields }));
       return waitFor(() => frames.find((frame) => frame.id === id), `an answer to ${action}`);
     };
-    const events = () => frames.filter((frame) => frame.type === "events").flatMap((frame) => frame.events);
+    const events = () => kept(frames.filter((frame) => frame.type === "events").flatMap((frame) => frame.events));
     await ask("subscribe", {});
     return { ask, events, frames };
   }
+}
+
+/** Events by the client's rule: a batch that the platform delivers again makes some come twice, or late. */
+export function kept(events) {
+  const bySeq = new Map(events.map((event) => [event.seq, event]));
+  return [...bySeq.values()].sort((one, other) => one.seq - other.seq);
 }
 
 /** A message as `send` takes it. */

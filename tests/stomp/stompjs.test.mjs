@@ -52,8 +52,8 @@ test("stompjs comes back by itself, with a fresh token, and has missed nothing",
   await member.receipt("subscribed 2");
   await owner.say(room, "다시 있을 때");
   const texts = ["끊기기 전", ...missed, "다시 있을 때"];
-  await waitFor(async () => (await member.kept("room")).length >= texts.length, "what was missed, and what followed");
-  assert.deepEqual((await member.kept("room")).map(({ content }) => content), texts);
+  await waitFor(async () => (await member.events("room")).length >= texts.length, "what was missed, and what followed");
+  assert.deepEqual((await member.events("room")).map(({ content }) => content), texts);
 });
 
 test("a token in the handshake will do", LIMIT, async (t) => {

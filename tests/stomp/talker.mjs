@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 
 import { waitFor } from "../browser/runtime.mjs";
-import { saying } from "./person.mjs";
+import { kept, saying } from "./person.mjs";
 
 export const topic = (room) => `/topic/rooms/${room}`;
 export const app = (room, action) => `/app/rooms/${room}/${action}`;
@@ -68,19 +68,17 @@ export class Talker {
     return this.frames((frame) => frame.command === "MESSAGE" && frame.on === id && (!type || frame.headers.type === type));
   }
 
+  /** The room events that a client keeps of what a subscription has heard. */
   async events(id) {
-    return (await this.on(id, "event")).map((frame) => JSON.parse(frame.body));
+    return kept((await this.on(id, "event")).map((frame) => JSON.parse(frame.body)));
   }
 
-  /** What a client keeps of what it has heard: each seq once, in order. */
-  async kept(id) {
-    const bySeq = new Map((await this.events(id)).map((event) => [event.seq, event]));
-    return [...bySeq.values()].sort((one, other) => one.seq - other.seq);
-  }
-
-  /** Waits until a subscription has heard such frames so many times, and answers with the last of them. */
+  /** Waits until a subscription has heard so many such frames, and answers with the last; one that came twice is one. */
   hearsTimes(id, type, times, condition) {
-    const such = async () => (await this.on(id, type)).filter((frame) => condition(JSON.parse(frame.body)));
+    const such = async () => {
+      const frames = (await this.on(id, type)).filter((frame) => condition(JSON.parse(frame.body)));
+      return [...new Map(frames.map((frame) => [frame.body, frame])).values()];
+    };
     return waitFor(async () => (await such())[times - 1], `${type} on ${id}, ${times} times`);
   }
 

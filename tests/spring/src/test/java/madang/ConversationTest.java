@@ -240,9 +240,9 @@ class ConversationTest {
         Talker after = connect(bob);
         after.subscribe(topic(room), "room", "after-seq", last.getFirst("seq"), "epoch", last.getFirst("epoch"));
         owner.say(room, "다시 있을 때");
-        after.heard.await("what was missed, and what followed", any -> after.kept("room").size() > missed.size());
-        assertEquals(Stream.concat(missed.stream(), Stream.of("다시 있을 때")).toList(), texts(after.kept("room")));
-        assertEquals(Long.parseLong(last.getFirst("seq")) + 1, after.kept("room").get(0).get("seq").asLong());
+        after.heard.await("what was missed, and what followed", any -> after.events("room").size() > missed.size());
+        assertEquals(Stream.concat(missed.stream(), Stream.of("다시 있을 때")).toList(), texts(after.events("room")));
+        assertEquals(Long.parseLong(last.getFirst("seq")) + 1, after.events("room").get(0).get("seq").asLong());
 
         after.subscribe(topic(room), "stale", "after-seq", last.getFirst("seq"), "epoch", "another");
         Frame resync = after.hears("stale", "resync", frame -> frame.at("type").equals("resync"));
@@ -282,8 +282,8 @@ class ConversationTest {
         owner.hearsText("room", said.get(59));
         Talker talker = opened(Talker.connect(alice, 8 * 1024, client -> {}));
         talker.subscribe(topic(room), "room", "after-seq", "1", "epoch", alice.epoch(room));
-        talker.heard.await("all of it", any -> talker.kept("room").size() >= said.size());
-        assertEquals(said, texts(talker.kept("room")));
+        talker.heard.await("all of it", any -> talker.events("room").size() >= said.size());
+        assertEquals(said, texts(talker.events("room")));
     }
 
     /** A trap of the client's own: the message is there, and Tomcat ends the connection over it unless it is told more. */

@@ -8,9 +8,10 @@ import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.net.http.WebSocket;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.TimeUnit;
@@ -88,6 +89,13 @@ final class Person {
         return JSON.readTree(answer.body());
     }
 
+    /** Events by the client's rule: a batch that the platform delivers again makes some come twice, or late. */
+    static List<JsonNode> kept(Stream<JsonNode> events) {
+        SortedMap<Long, JsonNode> bySeq = new TreeMap<>();
+        events.forEach(event -> bySeq.put(event.get("seq").asLong(), event));
+        return List.copyOf(bySeq.values());
+    }
+
     /** A connection that speaks the JSON protocol. */
     static final class JsonTalker implements WebSocket.Listener {
         private final Heard<JsonNode> frames = new Heard<>();
@@ -107,9 +115,8 @@ final class Person {
         }
 
         private List<JsonNode> events() {
-            List<JsonNode> events = new ArrayList<>();
-            frames.all(frame -> frame.get("type").asString().equals("events")).forEach(frame -> frame.get("events").forEach(events::add));
-            return events;
+            var batches = frames.all(frame -> frame.get("type").asString().equals("events")).stream();
+            return kept(batches.flatMap(frame -> frame.get("events").valueStream()));
         }
 
         @Override

@@ -5,8 +5,6 @@ import jakarta.websocket.WebSocketContainer;
 import java.lang.reflect.Type;
 import java.util.List;
 import java.util.Map;
-import java.util.SortedMap;
-import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -169,17 +167,10 @@ final class Talker extends StompSessionHandlerAdapter implements AutoCloseable {
         return error;
     }
 
-    /** The room events on a subscription, as they came. */
+    /** The room events that a client keeps of what a subscription has heard. */
     List<JsonNode> events(String on) {
         Predicate<Frame> isEvent = frame -> frame.is("MESSAGE", on) && "event".equals(frame.headers().getFirst("type"));
-        return heard.all(isEvent).stream().map(Frame::body).toList();
-    }
-
-    /** What a client keeps of them: each seq once, in order. */
-    List<JsonNode> kept(String on) {
-        SortedMap<Long, JsonNode> bySeq = new TreeMap<>();
-        events(on).forEach(event -> bySeq.put(event.get("seq").asLong(), event));
-        return List.copyOf(bySeq.values());
+        return Person.kept(heard.all(isEvent).stream().map(Frame::body));
     }
 
     private void note(Receiptable asked, String id) {
