@@ -2,6 +2,7 @@
 
 mod connecting;
 mod frames;
+mod people;
 mod resuming;
 mod rooms;
 mod subscribing;
