@@ -103,7 +103,7 @@ async fn a_raise_between_two_deployments_keeps_the_order_of_every_room() {
     assert!(moved.iter().any(|partitions| partitions.len() == 2), "some room has moved: {moved:?}");
 }
 
-/// Whoever has not heard of the raise, or has heard of it alone from the brokers, keeps to the number that is configured.
+/// Whether a producer still has the brokers' old answer or their new one, it keeps to the number that is configured.
 #[tokio::test]
 async fn a_producer_that_is_not_deployed_anew_keeps_its_rooms_where_they_were() {
     let _turn = turn().await;
@@ -117,10 +117,15 @@ async fn a_producer_that_is_not_deployed_anew_keeps_its_rooms_where_they_were() 
         talks.push((alice, room, at_alice));
     }
     assert_eq!(raise(&madang).await.code, Some(0));
+    for (_, room, at_alice) in &mut talks {
+        at_alice.send(room, "old-answer", "hello").await;
+        at_alice.message(room, "old-answer").await;
+    }
+    madang.crash("message").await;
     for (alice, room, at_alice) in &mut talks {
-        at_alice.send(room, "after", "hello").await;
-        at_alice.message(room, "after").await;
-        assert_dense(&alice.messages_once_there(room, 2).await, 2);
+        at_alice.send(room, "new-answer", "hello").await;
+        at_alice.message(room, "new-answer").await;
+        assert_dense(&alice.messages_once_there(room, 3).await, 2);
     }
     let (broker, rooms) = (madang.broker(), talks.iter().map(|(_, room, _)| room.clone()).collect::<Vec<_>>());
     let places = tokio::task::spawn_blocking(move || broker.partitions_of("chat-messages", &rooms)).await.unwrap();
