@@ -132,20 +132,24 @@ impl Producer {
                 Ok(())
             }
             Err((error, _)) => {
-                self.replace_if_fatal(&producer);
+                self.replace_if_spent(&producer, &error);
                 Err(ProduceError::Unacknowledged(error))
             }
         }
     }
 
-    /// After a fatal error librdkafka refuses everything for ever: a fresh producer takes the place, once.
-    fn replace_if_fatal(&self, failed: &Arc<FutureProducer>) {
-        let Some((code, reason)) = failed.client().fatal_error() else { return };
+    /// After a fatal error librdkafka refuses everything for ever, and a record that timed out leaves a gap in an
+    /// idempotent producer's numbers, from which it was seen to recover only after minutes: a fresh producer takes the
+    /// place, once.
+    fn replace_if_spent(&self, failed: &Arc<FutureProducer>, error: &KafkaError) {
+        let timed_out = (error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut))
+            .then(|| (RDKafkaErrorCode::MessageTimedOut, "a record timed out".to_owned()));
+        let Some((code, reason)) = failed.client().fatal_error().or(timed_out) else { return };
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if !inner.as_ref().is_some_and(|inner| Arc::ptr_eq(inner, failed)) {
             return;
         }
-        tracing::error!(?code, reason, "the producer failed for good and is replaced");
+        tracing::error!(?code, reason, "the producer is replaced");
         match self.config.create() {
             Ok(fresh) => *inner = Some(Arc::new(fresh)),
             Err(error) => tracing::error!(%error, "no producer can be made"),
