@@ -75,6 +75,14 @@ impl Environment {
     }
 }
 
+/// `AWS_LAMBDA_FUNCTION_NAME`: what this function is called where it is deployed, set by Lambda itself.
+///
+/// # Errors
+/// It is not set.
+pub fn function_name(environment: &Environment) -> Result<String, ConfigError> {
+    environment.required("AWS_LAMBDA_FUNCTION_NAME").map(str::to_owned)
+}
+
 /// How to call AWS: what Lambda itself sets.
 #[derive(Clone)]
 pub struct AwsConfig {

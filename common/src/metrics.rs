@@ -1,8 +1,10 @@
-//! Counts of what a function did: units, produces, posts. One line in CloudWatch's embedded metric format per
-//! invocation; the only dimension is the function, so the number of series does not grow with use.
+//! What a function counts and measures about itself: units, produces, posts, how long a delivery takes. One line in
+//! CloudWatch's embedded metric format per invocation (more only for very many measurements); the only dimension is the
+//! function's deployed name, so the number of series does not grow with use, and two stacks of one account stay apart.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -17,6 +19,8 @@ pub enum Count {
     WriteUnits,
     /// Records acknowledged by Kafka.
     Produces,
+    /// Commands let in, among those records: each is committed, a duplicate, or refused in the end.
+    Accepted,
     /// Frames posted to connections.
     Posts,
     /// Events in those frames.
@@ -41,10 +45,11 @@ pub enum Count {
     Swept,
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "ReadHalfUnits",
     "WriteUnits",
     "Produces",
+    "Accepted",
     "Posts",
     "PostedEvents",
     "Gone",
@@ -58,14 +63,38 @@ const NAMES: [&str; 14] = [
     "Swept",
 ];
 
-/// The counts since the last flush.
+/// What is measured: each value is kept, so that percentiles can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// From the receipt of a command to the end of its event's posts.
+    DeliveryLatency,
+    /// Events in one transaction.
+    CommitBatchSize,
+}
+
+const MEASURES: [(&str, &str); 2] = [("DeliveryLatency", "Milliseconds"), ("CommitBatchSize", "Count")];
+
+/// The most values that a line may have of one metric (the embedded metric format's specification).
+const VALUES_MAX: usize = 100;
+
+/// The counts and measurements since the last flush.
 #[derive(Debug, Default)]
-pub struct Metrics([AtomicU64; NAMES.len()]);
+pub struct Metrics {
+    function_name: String,
+    counts: [AtomicU64; NAMES.len()],
+    measured: [Mutex<Vec<u64>>; MEASURES.len()],
+}
 
 impl Metrics {
+    /// Nothing counted yet, by the function of this name.
+    #[must_use]
+    pub fn new(function_name: String) -> Self {
+        Self { function_name, ..Self::default() }
+    }
+
     /// Adds to a count.
     pub fn add(&self, count: Count, amount: u64) {
-        if let Some(value) = self.0.get(count as usize) {
+        if let Some(value) = self.counts.get(count as usize) {
             value.fetch_add(amount, Ordering::Relaxed);
         }
     }
@@ -78,28 +107,60 @@ impl Metrics {
         }
     }
 
+    /// Adds a measurement.
+    pub fn measure(&self, measure: Measure, value: u64) {
+        if let Some(values) = self.measured.get(measure as usize) {
+            values.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+        }
+    }
+
     /// The counts by name, set back to zero; those that are zero are left out.
     #[must_use]
     pub fn take(&self) -> Map<String, Value> {
-        let taken = NAMES.iter().zip(&self.0).map(|(name, value)| (*name, value.swap(0, Ordering::Relaxed)));
+        let taken = NAMES.iter().zip(&self.counts).map(|(name, value)| (*name, value.swap(0, Ordering::Relaxed)));
         taken.filter(|(_, value)| *value > 0).map(|(name, value)| (name.to_owned(), value.into())).collect()
     }
 
-    /// Writes one line on standard output, from where Lambda hands it to CloudWatch; none when nothing was counted.
+    /// Writes on standard output, from where Lambda hands it to CloudWatch; nothing when nothing was counted.
     pub fn flush(&self, function: &str, now: Time) {
-        let mut line = self.take();
-        if line.is_empty() {
-            return;
-        }
-        let metrics: Vec<Value> = line.keys().map(|name| json!({"Name": name, "Unit": "Count"})).collect();
-        let directive = json!({"Namespace": "Madang", "Dimensions": [["function"]], "Metrics": metrics});
-        line.insert("_aws".to_owned(), json!({"Timestamp": now.unix_ms(), "CloudWatchMetrics": [directive]}));
-        line.insert("function".to_owned(), function.into());
-        let text = format!("{}\n", Value::Object(line));
-        if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
-            tracing::warn!(%error, "the counts cannot be written");
+        for line in self.take_lines(function, now) {
+            if let Err(error) = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()) {
+                tracing::warn!(%error, "the counts cannot be written");
+            }
         }
     }
+
+    fn take_lines(&self, function: &str, now: Time) -> Vec<Value> {
+        let mut counts = self.take();
+        let measured: Vec<_> = MEASURES.iter().map(|(name, _)| *name).zip(self.take_measured()).collect();
+        let with_measured = measured.iter().map(|(_, values)| values.len().div_ceil(VALUES_MAX)).max();
+        let count = with_measured.unwrap_or_default().max(usize::from(!counts.is_empty()));
+        let line = |index| {
+            let mut figures = std::mem::take(&mut counts);
+            for (name, values) in &measured {
+                figures.extend(values.chunks(VALUES_MAX).nth(index).map(|values| ((*name).to_owned(), values.into())));
+            }
+            self.line(figures, function, now)
+        };
+        (0..count).map(line).collect()
+    }
+
+    fn take_measured(&self) -> impl Iterator<Item = Vec<u64>> {
+        self.measured.iter().map(|values| std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn line(&self, mut figures: Map<String, Value>, function: &str, now: Time) -> Value {
+        let metrics: Vec<Value> = figures.keys().map(|name| json!({"Name": name, "Unit": unit(name)})).collect();
+        let directive = json!({"Namespace": "Madang", "Dimensions": [["FunctionName"]], "Metrics": metrics});
+        figures.insert("_aws".to_owned(), json!({"Timestamp": now.unix_ms(), "CloudWatchMetrics": [directive]}));
+        figures.insert("FunctionName".to_owned(), self.function_name.clone().into());
+        figures.insert("function".to_owned(), function.into());
+        Value::Object(figures)
+    }
+}
+
+fn unit(name: &str) -> &'static str {
+    MEASURES.iter().find(|(measure, _)| *measure == name).map_or("Count", |(_, unit)| unit)
 }
 
 #[cfg(test)]
@@ -114,5 +175,42 @@ mod tests {
         let taken = Value::Object(metrics.take());
         assert_eq!(taken, json!({"ReadHalfUnits": 3, "WriteUnits": 4, "Lagged": 2}));
         assert!(metrics.take().is_empty());
+    }
+    #[test]
+    fn a_line_names_its_figures_their_units_and_the_function() {
+        let metrics = Metrics::new("stack-Consumer-1".to_owned());
+        metrics.add(Count::Posts, 2);
+        metrics.measure(Measure::DeliveryLatency, 30);
+        metrics.measure(Measure::DeliveryLatency, 7);
+        let expected = json!({
+            "Posts": 2,
+            "DeliveryLatency": [30, 7],
+            "FunctionName": "stack-Consumer-1",
+            "function": "consumer",
+            "_aws": {"Timestamp": 5, "CloudWatchMetrics": [{
+                "Namespace": "Madang",
+                "Dimensions": [["FunctionName"]],
+                "Metrics": [
+                    {"Name": "DeliveryLatency", "Unit": "Milliseconds"},
+                    {"Name": "Posts", "Unit": "Count"},
+                ],
+            }]},
+        });
+        assert_eq!(metrics.take_lines("consumer", Time::from_unix_ms(5)), [expected]);
+        assert!(metrics.take_lines("consumer", Time::from_unix_ms(6)).is_empty());
+    }
+
+    #[test]
+    fn a_line_has_at_most_a_hundred_values_of_a_measure_and_counts_come_once() {
+        let metrics = Metrics::default();
+        metrics.add(Count::Committed, 250);
+        (0..250).for_each(|value| metrics.measure(Measure::DeliveryLatency, value));
+        metrics.measure(Measure::CommitBatchSize, 9);
+        let lines = metrics.take_lines("consumer", Time::from_unix_ms(5));
+        let values: Vec<usize> = lines.iter().map(|line| line["DeliveryLatency"].as_array().unwrap().len()).collect();
+        assert_eq!(values, [100, 100, 50]);
+        for once in ["Committed", "CommitBatchSize"] {
+            assert_eq!(lines.iter().filter(|line| line.get(once).is_some()).count(), 1, "{once}");
+        }
     }
 }

@@ -122,6 +122,7 @@ impl Producer {
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
         let partition = partition(key.unwrap_or_default(), count);
+        let is_command = topic == MESSAGES_TOPIC;
         let topic = self.topic_prefix.with(topic);
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).partition(partition).headers(headers);
         (record.key, record.payload) = (key, value);
@@ -129,6 +130,7 @@ impl Producer {
         match producer.send(record, Timeout::After(std::time::Duration::ZERO)).await {
             Ok(_) => {
                 self.metrics.add(Count::Produces, 1);
+                self.metrics.add(Count::Accepted, is_command.into());
                 Ok(())
             }
             Err((error, _)) => {

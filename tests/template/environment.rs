@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{names_in, read, repository, stacks};
 
 /// What Lambda itself sets.
-const OF_LAMBDA: [&str; 4] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+const OF_LAMBDA: [&str; 5] =
+    ["AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// What a stack has no use for: the tables are the region's own, and the key of a client's certificate is safe in its
 /// secret without a password.
 const LEFT_OUT: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "KAFKA_SSL_KEY_PASSWORD"];

@@ -17,7 +17,7 @@ mod route;
 use std::sync::Arc;
 
 use common::auth::Verifier;
-use common::config::{AllowedOrigins, Environment, JwtConfig, KafkaConfig, StoreConfig, cursor_key};
+use common::config::{AllowedOrigins, Environment, JwtConfig, KafkaConfig, StoreConfig, cursor_key, function_name};
 use common::cursor::Cursors;
 use common::metrics::Metrics;
 use common::producer::Producer;
@@ -30,7 +30,7 @@ use lambda_http::{Error, Request, service_fn};
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
     let api = Arc::new(Api {
         verifier: Verifier::new(JwtConfig::new(&environment)?)?,
         origins: AllowedOrigins::new(&environment)?,

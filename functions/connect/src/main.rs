@@ -8,7 +8,7 @@ mod token;
 use std::sync::Arc;
 
 use common::auth::Verifier;
-use common::config::{AllowedOrigins, Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig};
+use common::config::{AllowedOrigins, Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, function_name};
 use common::metrics::Metrics;
 use common::outbound::Outbound;
 use common::producer::Producer;
@@ -21,7 +21,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
     let connect = Arc::new(Connect {
         verifier: Verifier::new(JwtConfig::new(&environment)?)?,
         origins: AllowedOrigins::new(&environment)?,

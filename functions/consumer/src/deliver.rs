@@ -70,6 +70,7 @@ impl Consumer {
             }
         }
         post_office.post_all(room, parcels, now).await?;
+        post_office.measure_latency(&events);
         for (removed_with, subscriptions) in ended {
             self.store.end_subscriptions(room, &subscriptions, removed_with).await?;
         }

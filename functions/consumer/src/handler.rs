@@ -7,7 +7,7 @@ use common::config::TopicPrefix;
 use common::failure::Failure;
 use common::id::{RoomId, Seq};
 use common::kafka_event::{BatchItemFailure, BatchResponse, ItemIdentifier, KafkaEvent, KafkaRecord};
-use common::metrics::{Count, Metrics};
+use common::metrics::{Count, Measure, Metrics};
 use common::outbound::Outbound;
 use common::producer::Producer;
 use common::record::Record;
@@ -64,7 +64,7 @@ impl Consumer {
         let (rooms, markers, signals) = (rooms.into_groups(), markers.into_groups(), signals.into_groups());
         self.metrics.add(Count::Records, undecodable.len() as u64 + count(&rooms) + count(&markers) + count(&signals));
         self.metrics.add(Count::RoomBatches, rooms.len() as u64);
-        let post_office = &PostOffice::new(self);
+        let post_office = &PostOffice::new(self, now, Instant::now());
         let rooms = in_parallel(rooms, |room, records| self.handle_room(post_office, room, records, deadline, now));
         let markers = in_parallel(markers, |room, markers| async move {
             let (raw, markers) = unzip(markers);
@@ -141,7 +141,11 @@ impl Consumer {
         while let Some(transaction) = batch.next_transaction() {
             if !transaction.is_empty() {
                 match self.store.write_commit(room, &transaction, now).await {
-                    Ok(()) => self.metrics.add(Count::Committed, transaction.events.len() as u64),
+                    Ok(()) => {
+                        let events = transaction.events.len() as u64;
+                        self.metrics.add(Count::Committed, events);
+                        self.metrics.measure(Measure::CommitBatchSize, events);
+                    }
                     Err(StoreError::Condition(_)) => return Ok(false),
                     Err(StoreError::Invalid(cause)) => {
                         tracing::error!(cause, room_id = %room, "the table refuses a transaction as invalid");

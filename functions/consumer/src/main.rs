@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::config::{
-    Environment, KafkaConfig, OutboundConfig, StoreConfig, partial_batch_responses, stomp_message_bytes,
+    Environment, KafkaConfig, OutboundConfig, StoreConfig, function_name, partial_batch_responses, stomp_message_bytes,
 };
 use common::metrics::Metrics;
 use common::outbound::Outbound;
@@ -32,7 +32,7 @@ const REPORT_MARGIN: Duration = Duration::from_secs(2);
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
     let kafka = KafkaConfig::new(&environment)?;
     let consumer = Arc::new(Consumer {
         store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),

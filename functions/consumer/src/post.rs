@@ -11,12 +11,14 @@ use common::failure::Failure;
 use common::farewell;
 use common::id::{ConnectionId, FrameId, RoomId, Seq};
 use common::ingress::session_signal;
-use common::metrics::Count;
+use common::metrics::{Count, Measure};
 use common::outbound::PostError;
 use common::record::SignalBody;
+use common::room::event::RoomEvent;
 use common::store::{LiveConnection, RoomSubscription, StoreError};
 use common::time::Time;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
 
 use crate::handler::Consumer;
 
@@ -66,12 +68,25 @@ impl Parcel {
 /// Posts for one invocation, one frame in flight per connection, whatever its rooms.
 pub(crate) struct PostOffice<'a> {
     consumer: &'a Consumer,
+    /// The time at its opening, on both clocks.
+    opened: (Time, Instant),
     lanes: Mutex<HashMap<ConnectionId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl<'a> PostOffice<'a> {
-    pub(crate) fn new(consumer: &'a Consumer) -> Self {
-        Self { consumer, lanes: Mutex::default() }
+    pub(crate) fn new(consumer: &'a Consumer, now: Time, instant: Instant) -> Self {
+        Self { consumer, opened: (now, instant), lanes: Mutex::default() }
+    }
+
+    /// Measures how long events have taken from their receipt until now.
+    pub(crate) fn measure_latency(&self, events: &[RoomEvent]) {
+        let (opened, instant) = self.opened;
+        let now = opened.plus_ms(i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX));
+        for event in events {
+            // Another machine's clock may be ahead of this one's.
+            let latency_ms = u64::try_from(now.unix_ms() - event.at.unix_ms()).unwrap_or_default();
+            self.consumer.metrics.measure(Measure::DeliveryLatency, latency_ms);
+        }
     }
 
     /// Posts one room's parcels.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::config::{Environment, KafkaConfig, StoreConfig};
+use common::config::{Environment, KafkaConfig, StoreConfig, function_name};
 use common::gateway::{WebSocketEvent, WebSocketResponse};
 use common::ingress::session_signal;
 use common::metrics::Metrics;
@@ -37,7 +37,7 @@ impl Disconnect {
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
     let disconnect = Arc::new(Disconnect {
         store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
         producer: Producer::lazy(KafkaConfig::new(&environment)?, Arc::clone(&metrics)),

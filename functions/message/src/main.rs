@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::auth::Verifier;
 use common::config::{
-    Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, cursor_key, stomp_message_bytes,
+    Environment, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, cursor_key, function_name, stomp_message_bytes,
 };
 use common::cursor::Cursors;
 use common::metrics::Metrics;
@@ -26,7 +26,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
     let function = Arc::new(MessageFunction {
         verifier: Verifier::new(JwtConfig::new(&environment)?)?,
         store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),

@@ -7,7 +7,7 @@ mod handler;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::config::{Environment, KafkaConfig, OutboundConfig, StoreConfig};
+use common::config::{Environment, KafkaConfig, OutboundConfig, StoreConfig, function_name};
 use common::metrics::Metrics;
 use common::outbound::Outbound;
 use common::producer::Producer;
@@ -27,7 +27,7 @@ const REPORT_MARGIN: Duration = Duration::from_secs(1);
 async fn main() -> Result<(), Error> {
     common::telemetry::start();
     let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
     let sweeper = Arc::new(Sweeper {
         store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
         outbound: Outbound::new(OutboundConfig::new(&environment)?, Arc::clone(&metrics)),
