@@ -303,3 +303,22 @@ test("the oldest of too many windows steps back, and says so", { timeout: 10 * 6
   nothingWrong();
   for (const window of windows) await window.page.close();
 });
+
+test("the figures count what is said, while one looks", async () => {
+  const alice = await browser.open("/?user=alice");
+  await createRoom(alice, "Figures");
+  const figure = async (name) => {
+    const rows = await alice.page.$$eval("#figures tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
+    return Number(new Map(rows).get(name) ?? 0);
+  };
+  assert.equal(await figure("accepted"), 0, "nothing is asked for unseen");
+  await alice.page.click("#figures summary");
+  await waitFor(() => figure("records"), "the figures to be shown");
+  const before = await figure("accepted");
+  await alice.say("Count me");
+  await alice.shows("Count me");
+  await waitFor(async () => (await figure("accepted")) > before, "the message to be counted");
+  await waitFor(() => figure("delivery latency milliseconds, average"), "its delivery to be measured");
+  nothingWrong();
+  await alice.page.close();
+});

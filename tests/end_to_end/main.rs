@@ -20,6 +20,7 @@ mod idempotency;
 mod kicking;
 mod local_runtime;
 mod membership;
+mod metrics;
 mod opening;
 mod order;
 mod outage;

@@ -3,9 +3,10 @@
 //! | call | answer |
 //! |---|---|
 //! | `GET /` | the page |
+//! | `GET /metrics` | what the functions counted and measured since the start, for Prometheus |
 //! | `GET /dev/token?sub=alice&expiresIn=3600` | `{"token"}` |
 //! | `GET /dev/functions` | `{"functions":[{"name","pid"}]}` |
-//! | `GET /dev/metrics` | `{"message":{"Produces":1,…},…}`: what the functions counted since the start |
+//! | `GET /dev/metrics` | `{"message":{"Produces":1,…},…}`: the counts among them |
 //! | `PUT /dev/faults` | 204; see [`crate::faults::FaultSettings`] |
 //! | `POST /dev/sweep` | 200 with the sweeper's report, when it has run |
 //! | `POST /dev/rewind` | 204, when the event source reads every topic from its first record again |
@@ -13,7 +14,7 @@
 //! Anybody who reaches these is anybody in the chat. So they answer only to a name of this machine itself (another name
 //! that leads here is DNS rebinding) and not to pages of other origins.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -30,6 +31,7 @@ use tokio::sync::RwLock;
 use crate::{
     embedded::Gate,
     event_source::EventSource,
+    exposition,
     faults::{FaultSettings, Faults},
     gateway::{Answer, json as json_answer, message},
     lambda::Functions,
@@ -74,13 +76,15 @@ impl Dev {
             (&Method::GET, ["dev", "functions"]) => {
                 json_answer(StatusCode::OK, &json!({ "functions": functions.running() }))
             }
-            (&Method::GET, ["dev", "metrics"]) => json_answer(StatusCode::OK, &json!(functions.counts())),
+            (&Method::GET, ["metrics"]) => metrics(functions),
+            (&Method::GET, ["dev", "metrics"]) => json_answer(StatusCode::OK, &json!(counts(functions))),
             (&Method::PUT, ["dev", "faults"]) => self.set_faults(request.into_body()).await,
             (&Method::POST, ["dev", "rewind"]) => self.rewind().await,
             (&Method::POST, ["dev", "sweep"]) => sweep(functions).await,
-            (_, ["" | "dev"] | ["dev", "token" | "functions" | "metrics" | "faults" | "rewind" | "sweep"]) => {
-                message(StatusCode::METHOD_NOT_ALLOWED, "no such method here")
-            }
+            (
+                _,
+                ["" | "metrics" | "dev"] | ["dev", "token" | "functions" | "metrics" | "faults" | "rewind" | "sweep"],
+            ) => message(StatusCode::METHOD_NOT_ALLOWED, "no such method here"),
             _ => message(StatusCode::NOT_FOUND, "no such call"),
         }
     }
@@ -159,6 +163,18 @@ fn is_own(headers: &HeaderMap) -> bool {
     let host = of_header(HOST).unwrap_or_default();
     let origin_is_own = of_header(ORIGIN).is_none_or(|origin| origin.strip_prefix("http://").is_some_and(is_local));
     is_local(host) && origin_is_own
+}
+
+fn metrics(functions: &Functions) -> Answer {
+    let mut answer = Response::new(Full::from(exposition::text(&functions.figures())));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn counts(functions: &Functions) -> BTreeMap<&str, BTreeMap<String, f64>> {
+    functions.figures().into_iter().map(|(name, figures)| (name, figures.sums)).collect()
 }
 
 fn page() -> Answer {

@@ -11,6 +11,7 @@
 //! | [`embedded`] | the broker and the tables of a machine that has neither |
 //! | [`schedule`] | EventBridge: the schedule of the sweeper |
 //! | [`dev`] | what only this runtime has: the page, tokens, switches for tests |
+//! | [`exposition`] | the functions' figures for Prometheus |
 //!
 //! Order of start: the port, the functions' build, broker and tables, the processes, the gateway, the event source, the
 //! schedule.
@@ -21,6 +22,7 @@ mod cli;
 mod dev;
 mod embedded;
 mod event_source;
+mod exposition;
 mod faults;
 mod gateway;
 mod identifier;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/local` with an upgrade | the WebSocket API; `local` is its stage |
 //! | `/local/@connections/{id}` | the management API |
-//! | `/`, `/dev/…` | this runtime's own: a page and switches for tests |
+//! | `/`, `/metrics`, `/dev/…` | this runtime's own: a page, figures, switches for tests |
 //! | all others | the HTTP API |
 //!
 //! The gateway never reads what clients and functions say to each other. It holds no state that outlives a connection.
@@ -191,7 +191,7 @@ async fn route(gateway: &Arc<Gateway>, source_ip: IpAddr, request: Request<Incom
         [STAGE] | [STAGE, ""] if upgrade => handshake::answer(gateway, source_ip, request).await,
         [STAGE] | [STAGE, ""] => message(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),
         _ if upgrade => message(StatusCode::FORBIDDEN, "Forbidden"),
-        [""] | ["dev", ..] => gateway.dev.answer(&gateway.functions, &segments, request).await,
+        ["" | "metrics"] | ["dev", ..] => gateway.dev.answer(&gateway.functions, &segments, request).await,
         _ => http_api::answer(gateway, source_ip, request).await,
     }
 }

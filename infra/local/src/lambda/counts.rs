@@ -1,5 +1,5 @@
 //! What the functions count about themselves: lines in CloudWatch's embedded metric format on their standard output,
-//! summed up by function and name since the start.
+//! summed up by function and name since the start. A metric that stands there as a list of values is a distribution.
 
 use std::{
     collections::BTreeMap,
@@ -8,9 +8,35 @@ use std::{
 
 use serde_json::Value;
 
-/// The sums of one function.
+/// The upper bounds of a distribution's buckets: milliseconds, or how many.
+pub(crate) const BUCKET_BOUNDS: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
+
+/// The figures of one function, while it runs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counts(Arc<Mutex<BTreeMap<String, f64>>>);
+pub(crate) struct Counts(Arc<Mutex<Figures>>);
+
+/// The figures of one function, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Figures {
+    /// What is counted.
+    pub(crate) sums: BTreeMap<String, f64>,
+    /// What is measured.
+    pub(crate) distributions: BTreeMap<String, Distribution>,
+}
+
+/// The values of a measurement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Distribution {
+    /// As CloudWatch calls it.
+    pub(crate) unit: String,
+    /// How many values lie at or below each bound.
+    pub(crate) at_most: [u64; BUCKET_BOUNDS.len()],
+    /// How many values there are.
+    pub(crate) count: u64,
+    /// Their sum.
+    pub(crate) sum: f64,
+}
 
 impl Counts {
     /// Takes a line of a function's standard output; tells whether it was one of metrics.
@@ -19,19 +45,41 @@ impl Counts {
         let Some(directives) = line.get("_aws").and_then(|aws| aws.get("CloudWatchMetrics")?.as_array()) else {
             return false;
         };
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let definitions = directives.iter().filter_map(|directive| directive.get("Metrics")?.as_array()).flatten();
-        for name in definitions.filter_map(|definition| definition.get("Name")?.as_str()) {
-            if let Some(value) = line.get(name).and_then(Value::as_f64) {
-                *sums.entry(name.to_owned()).or_default() += value;
+        for definition in definitions {
+            if let Some(name) = definition.get("Name").and_then(Value::as_str) {
+                let unit = definition.get("Unit").and_then(Value::as_str).unwrap_or_default();
+                figures.take(name, unit, line.get(name).unwrap_or(&Value::Null));
             }
         }
         true
     }
 
-    /// The sums by name.
-    pub(super) fn sums(&self) -> BTreeMap<String, f64> {
+    /// The figures now.
+    pub(super) fn figures(&self) -> Figures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Figures {
+    fn take(&mut self, name: &str, unit: &str, value: &Value) {
+        if let Some(values) = value.as_array() {
+            let distribution = self.distributions.entry(name.to_owned()).or_default();
+            unit.clone_into(&mut distribution.unit);
+            values.iter().filter_map(Value::as_f64).for_each(|value| distribution.take(value));
+        } else if let Some(value) = value.as_f64() {
+            *self.sums.entry(name.to_owned()).or_default() += value;
+        }
+    }
+}
+
+impl Distribution {
+    fn take(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        let buckets = BUCKET_BOUNDS.iter().zip(&mut self.at_most);
+        buckets.filter(|(bound, _)| value <= **bound).for_each(|(_, count)| *count += 1);
     }
 }
 
@@ -47,6 +95,17 @@ mod tests {
         assert!(counts.take(line) && counts.take(line));
         assert!(!counts.take(b"hello"));
         assert!(!counts.take(br#"{"Posts":2}"#));
-        assert_eq!(counts.sums(), BTreeMap::from([("Posts".to_owned(), 4.0)]));
+        assert_eq!(counts.figures().sums, BTreeMap::from([("Posts".to_owned(), 4.0)]));
+    }
+
+    #[test]
+    fn a_list_is_a_distribution() {
+        let counts = Counts::default();
+        let line = br#"{"Took":[1,7,20000],"_aws":{"CloudWatchMetrics":[{"Metrics":[{"Name":"Took","Unit":"Milliseconds"}]}]}}"#;
+        assert!(counts.take(line));
+        let at_most = [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2];
+        let expected = Distribution { unit: "Milliseconds".to_owned(), at_most, count: 3, sum: 20_008.0 };
+        assert_eq!(counts.figures().distributions, BTreeMap::from([("Took".to_owned(), expected)]));
+        assert!(counts.figures().sums.is_empty());
     }
 }

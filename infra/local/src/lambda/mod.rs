@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 
 pub(crate) use binaries::{Binary, built, found_beside, found_in, workspace};
-pub(crate) use counts::Counts;
+pub(crate) use counts::{BUCKET_BOUNDS, Counts, Distribution, Figures};
 pub(crate) use pool::FunctionSpec;
 pub(crate) use watchdog::{ARGUMENT as WATCHDOG_ARGUMENT, Watchdog, run as run_watchdog};
 
@@ -131,10 +131,10 @@ impl Functions {
         pools.iter().flat_map(of_pool).collect()
     }
 
-    /// What the functions counted since the start, by function and name; nothing when they are remote.
-    pub(crate) fn counts(&self) -> BTreeMap<&str, BTreeMap<String, f64>> {
+    /// What the functions counted and measured since the start, by function; nothing when they are remote.
+    pub(crate) fn figures(&self) -> BTreeMap<&str, Figures> {
         let Source::Processes(pools) = &self.source else { return BTreeMap::new() };
-        pools.iter().map(|(name, pool)| (name.as_str(), pool.spec().counts.sums())).collect()
+        pools.iter().map(|(name, pool)| (name.as_str(), pool.spec().counts.figures())).collect()
     }
 
     /// Takes no more invocations, waits for those that run, then ends every process: SIGTERM, and SIGKILL after the

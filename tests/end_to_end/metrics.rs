@@ -1,0 +1,64 @@
+//! The figures that the functions write for CloudWatch, as the local runtime shows them to Prometheus.
+
+use std::collections::HashMap;
+
+use tests::Runtime;
+use tests::deadline::eventually;
+
+/// The samples of `/metrics`, by name and labels.
+struct Samples(HashMap<String, f64>);
+
+impl Samples {
+    async fn read(madang: &Runtime) -> Self {
+        let answer = madang.http().get("/metrics").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        let samples = answer.text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+            (name.to_owned(), value.parse().unwrap_or_else(|error| panic!("{line}: {error}")))
+        });
+        Self(samples.collect())
+    }
+
+    /// Read once everything that was produced is handled.
+    async fn at_rest(madang: &Runtime) -> Self {
+        eventually("everything handled", async || {
+            let samples = Self::read(madang).await;
+            let produced: f64 = samples.of_all_functions("madang_produces_total");
+            (produced > 0.0 && samples.of("madang_records_total", "consumer") >= produced).then_some(samples)
+        })
+        .await
+    }
+
+    fn of(&self, name: &str, function: &str) -> f64 {
+        self.0.get(&format!("{name}{{function=\"{function}\"}}")).copied().unwrap_or_default()
+    }
+
+    fn of_all_functions(&self, name: &str) -> f64 {
+        let start = format!("{name}{{");
+        self.0.iter().filter(|(name, _)| name.starts_with(&start)).map(|(_, value)| value).sum()
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_is_counted() {
+    let madang = Runtime::start::<&str>(&[]);
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut at_bob) = (alice.connect().await, bob.join(&room).await);
+    let before = Samples::at_rest(&madang).await;
+    for id in ["a", "b", "c", "a"] {
+        at_alice.send(&room, id, "hello").await;
+    }
+    at_bob.hear_events(&room, 3).await;
+    at_alice.push("duplicate").await;
+    let after = Samples::at_rest(&madang).await;
+    let counted = |name: &str, function: &str| after.of(name, function) - before.of(name, function);
+    assert_eq!(counted("madang_accepted_total", "message"), 4.0);
+    assert_eq!(counted("madang_committed_total", "consumer"), 3.0);
+    assert_eq!(counted("madang_duplicates_total", "consumer"), 1.0);
+    assert_eq!(counted("madang_posted_events_total", "consumer"), 6.0, "to bob, and to alice's own connection");
+    assert_eq!(counted("madang_commit_batch_size_sum", "consumer"), 3.0);
+    assert_eq!(counted("madang_delivery_latency_milliseconds_count", "consumer"), 3.0);
+    assert!(counted("madang_delivery_latency_milliseconds_sum", "consumer") >= 3.0, "no delivery takes no time");
+    assert_eq!(after.of_all_functions("madang_dead_letters_total"), 0.0);
+}
