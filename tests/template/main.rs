@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test, in its helpers too")]
 
+mod alarms;
 mod description;
 mod environment;
 mod event_sources;
