@@ -110,6 +110,28 @@ async fn versions_and_heart_beats_are_negotiated() {
     }
 }
 
+/// Heart-beats were taken for broken frames elsewhere: joffrey-bion/krossbow#43, stomp-js/stompjs#188.
+#[tokio::test]
+async fn a_heart_beat_costs_no_table_read() {
+    let madang = Runtime::alone().await;
+    let alice = madang.person("alice").await;
+    let mut stomp = Stomp::connect(&alice).await;
+    let read = async || madang.counted("message", &["ReadHalfUnits"]).await[0];
+    let asks = async |stomp: &mut Stomp| {
+        let before = read().await;
+        stomp.catch_up().await;
+        eventually("what was read is counted", async || (read().await > before).then_some(())).await;
+        read().await
+    };
+    let before = asks(&mut stomp).await;
+    let one = asks(&mut stomp).await - before;
+    for _ in 0..20 {
+        stomp.say_text("\n").await;
+        stomp.say_text("\r\n").await;
+    }
+    assert_eq!(asks(&mut stomp).await - before, 2.0 * one, "the connection, as often as something was asked");
+}
+
 #[tokio::test]
 async fn nothing_comes_before_connect_and_connect_comes_once() {
     let madang = Runtime::shared().await;

@@ -140,7 +140,7 @@ async fn no_token_and_no_text_is_logged() {
         other.closed().await;
     }
     let signature = alice.token.rsplit('.').next().unwrap();
-    for secret in [&alice.token[..40], signature, "PII-9c1"] {
+    for secret in [alice.token.as_str(), signature, "PII-9c1"] {
         assert_eq!(madang.log_lines_with(secret), 0, "{secret}");
     }
 }

@@ -269,6 +269,24 @@ mod tests {
             proptest::prop_assert_eq!(read_back, meant);
         }
 
+        /// What a client means is what is read, and what it wrote is what it gets back.
+        #[test]
+        fn reading_undoes_writing(values in proptest::collection::vec("[^\\x00]{0,12}", 0..8), body in "[^\\x00]{0,40}") {
+            let escape = |text: &String| {
+                text.replace('\\', "\\\\").replace('\r', "\\r").replace('\n', "\\n").replace(':', "\\c")
+            };
+            let lines = values.iter().enumerate().map(|(at, value)| format!("h{at}:{}\n", escape(value)));
+            let text = format!("SEND\n{}content-length:{}\n\n{body}\0", lines.collect::<String>(), body.len());
+            let frames = read(Some(Version::V12), &text).unwrap();
+            proptest::prop_assert_eq!(frames.len(), 1);
+            proptest::prop_assert_eq!(frames[0].body, body);
+            for (at, value) in values.iter().enumerate() {
+                let name = format!("h{at}");
+                proptest::prop_assert_eq!(frames[0].header(&name), Some(value.as_str()));
+                proptest::prop_assert_eq!(frames[0].raw_header(&name), Some(escape(value).as_str()));
+            }
+        }
+
         #[test]
         fn no_text_panics(text in "(SEND|CONNECT|ACK|\\n|\\r|:|\\x00|content-length:[0-9]{1,3}|\\\\|.){0,60}") {
             for version in [None, Some(Version::V10), Some(Version::V11), Some(Version::V12)] {
