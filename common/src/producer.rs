@@ -79,6 +79,8 @@ impl Producer {
             ("reconnect.backoff.max.ms", "1000"),
             ("retry.backoff.ms", "50"),
             ("linger.ms", "0"),
+            // As much as the dead-letter topic takes: any record of the others with what is added to it.
+            ("message.max.bytes", "2097152"),
             ("log.connection.close", "false"),
             ("enable.metrics.push", "false"),
         ] {

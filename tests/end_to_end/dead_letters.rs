@@ -55,6 +55,8 @@ fn odd_records(room: &str, sender: &str) -> Vec<(StoredRecord, &'static str)> {
         (StoredRecord::new(key, Some(&changed("id", json!("x")))), schema),
         (StoredRecord::new(key, Some("[".repeat(20_000).as_bytes())), schema),
         (StoredRecord::new(key, Some(b"null")), schema),
+        // As large as a producer may send it: there must be room for what a letter says beside it.
+        (StoredRecord::new(key, Some(&[b'x'; 999_800])), schema),
     ]
 }
 

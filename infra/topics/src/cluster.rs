@@ -75,7 +75,7 @@ impl Cluster {
         let answers = self.admin.describe_configs(&specifiers, &options()).await?;
         for (topic, answer) in topics.iter().zip(answers) {
             let settings = answer.map_err(|cause| TopicError::Refused { topic: topic.name.clone(), cause })?;
-            for (setting, declared) in [("retention.ms", topic.retention_ms), ("segment.ms", topic.segment_ms)] {
+            for (setting, declared) in topic.settings() {
                 let found = settings.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
                 if found != declared.to_string() {
                     return Err(TopicError::Setting { topic: topic.name.clone(), setting, found, declared });
@@ -93,12 +93,11 @@ impl Cluster {
         if topics.is_empty() {
             return Ok(());
         }
-        let settings: Vec<(String, String)> =
-            topics.iter().map(|topic| (topic.retention_ms.to_string(), topic.segment_ms.to_string())).collect();
-        let new = topics.iter().zip(&settings).map(|(topic, (retention_ms, segment_ms))| {
-            NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1))
-                .set("retention.ms", retention_ms)
-                .set("segment.ms", segment_ms)
+        let settings: Vec<_> =
+            topics.iter().map(|topic| topic.settings().map(|(name, value)| (name, value.to_string()))).collect();
+        let new = topics.iter().zip(&settings).map(|(topic, settings)| {
+            let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
+            settings.iter().fold(new, |new, (name, value)| new.set(name, value))
         });
         let new: Vec<NewTopic<'_>> = new.collect();
         for answer in self.admin.create_topics(&new, &options()).await? {

@@ -28,6 +28,20 @@ pub struct Topic {
     pub retention_ms: u64,
     /// How long records go to the same file, which is dropped as a whole.
     pub segment_ms: u64,
+    /// How large a batch of records may be. On the dead-letter topic larger than on the others, so that every record of
+    /// theirs finds room there with what is added to it.
+    pub max_message_bytes: u64,
+}
+
+impl Topic {
+    /// The settings that are declared, by Kafka's names.
+    fn settings(&self) -> [(&'static str, u64); 3] {
+        [
+            ("retention.ms", self.retention_ms),
+            ("segment.ms", self.segment_ms),
+            ("max.message.bytes", self.max_message_bytes),
+        ]
+    }
 }
 
 /// For whom the partitions are counted.
@@ -154,6 +168,7 @@ struct Declaration {
     local_partitions: i32,
     retention_ms: u64,
     segment_ms: u64,
+    max_message_bytes: u64,
 }
 
 /// The declared topics, by our own names of them.
@@ -169,6 +184,7 @@ pub fn declared(scale: Scale) -> Vec<Topic> {
         },
         retention_ms: declaration.retention_ms,
         segment_ms: declaration.segment_ms,
+        max_message_bytes: declaration.max_message_bytes,
     };
     topics.into_iter().map(topic).collect()
 }
@@ -217,6 +233,9 @@ mod tests {
             }
             let count = |name: &str| topics.iter().find(|topic| topic.name == name).map(|topic| topic.partitions);
             assert_eq!(count("chat-messages"), count("chat-messages-dlt"));
+            let (letters, others): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| topic.name.ends_with("-dlt"));
+            let room = letters.iter().map(|topic| topic.max_message_bytes).min();
+            assert!(others.iter().all(|topic| Some(topic.max_message_bytes) < room), "for what is added to a letter");
         }
     }
 }
