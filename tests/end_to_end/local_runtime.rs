@@ -46,9 +46,17 @@ async fn a_restart_with_the_same_directory_goes_on_where_it_was() {
     assert_eq!(madang.ended().await.code, Some(0));
 }
 
+/// What talkers have come to.
+#[derive(Default)]
+struct Traffic {
+    joined: AtomicUsize,
+    acked: AtomicUsize,
+}
+
 /// Talks until the connection ends; what was acked.
-async fn talk_to_the_end(person: &Person, room: &str, prefix: &str, acked: &AtomicUsize) -> Vec<String> {
+async fn talk_to_the_end(person: &Person, room: &str, prefix: &str, traffic: &Traffic) -> Vec<String> {
     let mut client = person.join(room).await;
+    traffic.joined.fetch_add(1, Ordering::Relaxed);
     let mut ids = Vec::new();
     for number in 1.. {
         let client_message_id = format!("{prefix}-{number}");
@@ -56,7 +64,7 @@ async fn talk_to_the_end(person: &Person, room: &str, prefix: &str, acked: &Atom
         match client.answer_or_fault(&id).await {
             Some(answer) if answer["type"] == "ack" => {
                 ids.push(client_message_id);
-                acked.fetch_add(1, Ordering::Relaxed);
+                traffic.acked.fetch_add(1, Ordering::Relaxed);
             }
             Some(_) => {}
             None => break,
@@ -69,16 +77,18 @@ async fn talk_to_the_end(person: &Person, room: &str, prefix: &str, acked: &Atom
 async fn an_end_in_the_middle_of_traffic_loses_nothing_that_was_acked() {
     let directory = tempfile::tempdir().unwrap();
     let mut madang = Runtime::start_in(directory.path());
-    let acked = AtomicUsize::new(0);
+    let traffic = Traffic::default();
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(madang.pair().await);
     }
     let talks = rooms.iter().flat_map(|(alice, bob, room)| {
-        [talk_to_the_end(alice, room, "a", &acked), talk_to_the_end(bob, room, "b", &acked)]
+        [talk_to_the_end(alice, room, "a", &traffic), talk_to_the_end(bob, room, "b", &traffic)]
     });
     let end = async {
-        eventually("some traffic", async || (acked.load(Ordering::Relaxed) >= 60).then_some(())).await;
+        // Everybody is in, however slow.
+        let is_busy = || traffic.joined.load(Ordering::Relaxed) == 6 && traffic.acked.load(Ordering::Relaxed) >= 60;
+        eventually("some traffic", async || is_busy().then_some(())).await;
         madang.terminate();
     };
     let (said, ()) = tokio::join!(futures_util::future::join_all(talks), end);
