@@ -161,3 +161,24 @@ async fn a_lag_is_noted_and_cleared_by_what_covers_it() {
 fn number(number: i64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
+
+/// Somebody was removed, invited again and has subscribed again while the clean-up after the removal was on its way.
+#[tokio::test]
+async fn the_end_of_a_membership_spares_the_subscription_of_the_next() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
+    let as_read = subscriptions(&tables, &room).await;
+    tables.change("chat", ("ROOM#room", "MEMBER#alice"), "joinedSeq", number(9)).await;
+    tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
+    tables.store.end_subscriptions(&room, &as_read, seq(5)).await.unwrap();
+    assert_eq!(subscriptions(&tables, &room).await.len(), 1);
+    assert_eq!(tables.store.connection_subscriptions(&connection).await.unwrap().len(), 1);
+    // What rests on the ended membership goes, both rows of it, and once more is nothing.
+    for _ in 0..2 {
+        tables.store.end_subscriptions(&room, &as_read, seq(10)).await.unwrap();
+        assert!(subscriptions(&tables, &room).await.is_empty());
+        assert!(tables.store.connection_subscriptions(&connection).await.unwrap().is_empty());
+    }
+}
