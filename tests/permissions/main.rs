@@ -9,9 +9,13 @@ use tests::Runtime;
 use tests::ledger::Ledger;
 use tests::permitted::{Call, permitted};
 
-/// Calls that the suite cannot have made: the subscriptions of a connection that gave way to a newer session, and that
-/// the gateway says is gone, are removed. Only of one that has been open for a minute is that believed.
-const UNSEEN: [(&str, &str, &str); 1] = [("connect", "connections", "BatchWriteItem")];
+/// Calls that the suite makes only when a race ends so: `$connect` removes a connection that gave way to a newer session
+/// while it was being opened, or that the gateway says is gone, which is believed only of one that was open for a minute.
+const BY_CHANCE: [(&str, &str, &str); 3] = [
+    ("connect", "connections", "Query"),
+    ("connect", "connections", "DeleteItem"),
+    ("connect", "connections", "BatchWriteItem"),
+];
 
 /// The suite's exit code, run on a system.
 async fn run_suite(endpoints: String) -> Option<i32> {
@@ -44,11 +48,9 @@ async fn the_functions_do_what_they_may_and_nothing_else() {
         on: on.to_owned(),
         what: what.to_owned(),
     };
-    let unseen: BTreeSet<Call> = UNSEEN.into_iter().map(call).collect();
+    let by_chance: BTreeSet<Call> = BY_CHANCE.into_iter().map(call).collect();
     let forbidden: Vec<&Call> = seen.difference(&permitted).collect();
     assert!(forbidden.is_empty(), "done, but not permitted: {forbidden:#?}");
-    let idle: Vec<&Call> = permitted.difference(&seen).filter(|call| !unseen.contains(call)).collect();
+    let idle: Vec<&Call> = permitted.difference(&seen).filter(|call| !by_chance.contains(call)).collect();
     assert!(idle.is_empty(), "permitted, but never done: {idle:#?}");
-    let told: Vec<&Call> = unseen.intersection(&seen).collect();
-    assert!(told.is_empty(), "said not to be seen, but seen: {told:#?}");
 }
