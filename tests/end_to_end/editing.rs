@@ -95,7 +95,7 @@ async fn a_deleted_text_is_gone_from_everywhere() {
 /// Said, changed and taken back before anybody looked: nobody ever sees the text.
 #[tokio::test]
 async fn what_is_deleted_within_its_batch_is_never_shown() {
-    let madang = Runtime::alone().await;
+    let madang = Runtime::start(&["--batching-window-ms", "500"]);
     let (alice, bob, room) = madang.pair().await;
     let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
     let epoch = bob.http.get(&format!("/rooms/{room}")).await.good(200)["epoch"].as_str().unwrap().to_owned();
@@ -113,6 +113,28 @@ async fn what_is_deleted_within_its_batch_is_never_shown() {
         assert!(!json!(heard).to_string().contains("never seen"));
     }
     assert_eq!(madang.items_with("never seen").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_edited_and_then_deleted_within_a_batch_is_never_shown() {
+    // Whatever comes within half a second is one batch.
+    let madang = Runtime::start(&["--batching-window-ms", "500"]);
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    at_alice.send(&room, "c1", "at first").await;
+    let message = at_bob.message(&room, "c1").await;
+    at_alice.message(&room, "c1").await;
+    madang.faults(json!({"pauseEventSource": true})).await;
+    at_alice.act(edit(&room, &message, "hardly said")).await;
+    at_alice.act(delete(&room, &message)).await;
+    madang.faults(json!({})).await;
+    for client in [&mut at_alice, &mut at_bob] {
+        let edited = client.event(&room, "message.edited").await;
+        assert_eq!(edited["deleted"], true, "{edited}");
+        client.event(&room, "message.deleted").await;
+        assert!(!json!(client.events(&room)).to_string().contains("hardly said"));
+    }
+    assert_eq!(madang.items_with("hardly said").await, 0);
 }
 
 #[tokio::test]
