@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::{Interval, MissedTickBehavior};
+
 /// How long anything may take. Far more than it takes on a busy machine: only a failure waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long to wait before asking again for what cannot be listened to.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How often to ask for what cannot be listened to.
+const PERIOD: Duration = Duration::from_millis(10);
 
 /// The outcome of something that must end in time.
 ///
@@ -38,12 +40,20 @@ pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T
 /// There is no answer in time.
 pub async fn eventually_in<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     within_limit(limit, what, async {
+        let mut asks = every(PERIOD);
         loop {
+            asks.tick().await;
             if let Some(answer) = ask().await {
                 return answer;
             }
-            tokio::time::sleep(PAUSE).await;
         }
     })
     .await
+}
+
+/// At once and then after each period; one that was missed is not made up for.
+pub(crate) fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

@@ -15,7 +15,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::admin;
 use crate::broker::Broker;
 use crate::cluster::{self, Variables};
-use crate::deadline::{eventually, within};
+use crate::deadline::{eventually, every, within};
 use crate::http::Http;
 use crate::person::Person;
 use crate::process::{Lines, Process, send_signal};
@@ -26,7 +26,7 @@ pub use crate::process::Ended;
 const ENDPOINTS_VARIABLE: &str = "MADANG_ENDPOINTS";
 
 /// The schedule of a test that waits for a sweep.
-const SWEEP_PAUSE: Duration = Duration::from_millis(200);
+const SWEEP_PERIOD: Duration = Duration::from_millis(200);
 
 /// Tests that harm a system which others use too wait until they are alone on it.
 static TURNS: RwLock<()> = RwLock::const_new(());
@@ -235,9 +235,10 @@ impl Runtime {
     /// Runs the sweeper again and again until something has happened.
     pub async fn sweeping<T>(&self, work: impl Future<Output = T>) -> T {
         let sweeps = async {
+            let mut schedule = every(SWEEP_PERIOD);
             loop {
+                schedule.tick().await;
                 self.sweep().await;
-                tokio::time::sleep(SWEEP_PAUSE).await;
             }
         };
         tokio::select! {
