@@ -52,6 +52,17 @@ pub enum Command {
     Ping,
 }
 
+impl Command {
+    /// What the client calls the message that it sends.
+    #[must_use]
+    pub const fn client_message_id(&self) -> Option<&ClientMessageId> {
+        match self {
+            Self::Send(send) => Some(&send.client_message_id),
+            _ => None,
+        }
+    }
+}
+
 /// A change of a room that is no message of one's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomChange {

@@ -123,12 +123,11 @@ impl Dialect {
     /// Tells that something was refused, with an `error` or a `nack`: in a frame, or where the dialect has no place for
     /// that, with the connection's end.
     #[must_use]
-    pub fn refuse(&self, code: ErrorCode, frame: ServerFrame, name: FrameId, receipt: Option<&str>) -> Told {
+    pub fn refuse(&self, code: ErrorCode, frame: &ServerFrame, name: FrameId, receipt: Option<&str>) -> Told {
         let push = Push::new(frame, name);
-        match (push.to_connection(self, receipt), self) {
-            (Some(text), _) => Told::Frame(text),
-            (None, Self::Stomp(_)) => Told::Last(stomp::message::refusal(code, &push.frame, receipt).into()),
-            (None, Self::Json) => Told::Frame(push.json),
+        match push.to_connection(self, receipt) {
+            Some(text) => Told::Frame(text),
+            None => Told::Last(stomp::message::refusal(code, &push.json, receipt).into()),
         }
     }
 
@@ -154,7 +153,7 @@ pub enum Told {
 /// A server frame on its way to connections.
 #[derive(Debug)]
 pub struct Push {
-    frame: ServerFrame,
+    kind: &'static str,
     name: FrameId,
     json: Arc<str>,
 }
@@ -162,9 +161,8 @@ pub struct Push {
 impl Push {
     /// Encodes a frame, which gets a name for the dialects that need one.
     #[must_use]
-    pub fn new(frame: ServerFrame, name: FrameId) -> Self {
-        let json = json::encode(&frame).into();
-        Self { frame, name, json }
+    pub fn new(frame: &ServerFrame, name: FrameId) -> Self {
+        Self { kind: frame.kind(), name, json: json::encode(frame).into() }
     }
 
     /// For a connection as such, whatever it subscribes to, with the receipt of the client's frame that it is about; none
@@ -175,7 +173,7 @@ impl Push {
             Dialect::Json => Some(Arc::clone(&self.json)),
             Dialect::Stomp(session) if session.queues.is_empty() => None,
             Dialect::Stomp(session) => {
-                let message = Message::push(&self.frame, &Source::UserQueue, self.name, receipt);
+                let message = self.message(&Source::UserQueue, receipt);
                 let mut text = String::new();
                 for queue in &session.queues {
                     message.write(queue, &mut text);
@@ -197,12 +195,16 @@ impl Push {
         self.to_source(&Source::Signals(room.clone()), form)
     }
 
+    fn message(&self, source: &Source, receipt: Option<&str>) -> Message {
+        Message::push(self.kind, Arc::clone(&self.json), source, self.name, receipt)
+    }
+
     fn to_source(&self, source: &Source, form: &Form) -> Arc<str> {
         match form {
             Form::Json => Arc::clone(&self.json),
             Form::Stomp(subscription) => {
                 let mut text = String::new();
-                Message::push(&self.frame, source, self.name, None).write(subscription, &mut text);
+                self.message(source, None).write(subscription, &mut text);
                 text.into()
             }
         }

@@ -95,7 +95,7 @@ impl Consumer {
         parcels: &mut Parcels,
     ) -> Result<(), Failure> {
         let Some(ReplyTo { connection, dialect, receipt, .. }) = waiting(record, now) else { return Ok(()) };
-        let refuse = |dialect: &Dialect| dialect.refuse(code, nack(record, code), frame_id(now), receipt.as_deref());
+        let refuse = |dialect: &Dialect| dialect.refuse(code, &nack(record, code), frame_id(now), receipt.as_deref());
         let mut told = refuse(dialect);
         if matches!(told, Told::Last(_)) {
             // It may have found a place for that since the command was said.

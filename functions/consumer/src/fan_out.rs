@@ -36,7 +36,7 @@ pub(crate) struct FanOut<'a> {
 /// The room's events, encoded; in STOMP only when somebody speaks it.
 struct Encoded<'a> {
     fan_out: &'a FanOut<'a>,
-    json: Vec<String>,
+    json: Vec<Arc<str>>,
     stomp: Vec<Message>,
     /// Runs of events as frames, by form.
     runs: HashMap<(Form, usize, usize), Vec<Arc<str>>>,
@@ -113,7 +113,7 @@ impl FanOut<'_> {
 
 impl<'a> Encoded<'a> {
     fn new(fan_out: &'a FanOut<'a>) -> Self {
-        let json = fan_out.events.iter().map(json::encode_event).collect();
+        let json = fan_out.events.iter().map(|event| json::encode_event(event).into()).collect();
         Self { fan_out, json, stomp: Vec::new(), runs: HashMap::new() }
     }
 
@@ -128,7 +128,8 @@ impl<'a> Encoded<'a> {
             Form::Stomp(subscription) => {
                 if self.stomp.is_empty() {
                     let epoch = &self.fan_out.head.epoch;
-                    self.stomp = self.fan_out.events.iter().map(|event| Message::event(event, epoch)).collect();
+                    let events = self.fan_out.events.iter().zip(&self.json);
+                    self.stomp = events.map(|(event, json)| Message::event(event, epoch, Arc::clone(json))).collect();
                 }
                 let messages = self.stomp.get(range).unwrap_or_default();
                 coalesce(subscription, messages, self.fan_out.stomp_message_bytes)
@@ -159,7 +160,7 @@ impl<'a> Encoded<'a> {
 
     fn json_frames(&self, indices: impl IntoIterator<Item = usize>) -> Vec<String> {
         let Head { room, epoch, .. } = self.fan_out.head;
-        let texts = indices.into_iter().filter_map(|index| self.json.get(index)).map(String::as_str);
+        let texts = indices.into_iter().filter_map(|index| self.json.get(index)).map(AsRef::as_ref);
         json::events_frames(room, epoch, texts)
     }
 }

@@ -228,7 +228,7 @@ pub(crate) fn frame_id(now: Time) -> FrameId {
 
 /// A server frame, encoded once for whoever gets it.
 pub(crate) fn push(frame: ServerFrame, now: Time) -> Push {
-    Push::new(frame, frame_id(now))
+    Push::new(&frame, frame_id(now))
 }
 
 /// Adds what concerns a user to what one of their connections gets, if that has a place for it.

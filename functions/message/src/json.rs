@@ -3,7 +3,6 @@
 use common::code::ByeCode;
 use common::codec::frame::{ClientFrame, FrameFault, ServerFrame};
 use common::codec::json;
-use common::command::Command;
 use common::failure::Failure;
 use common::gateway::WebSocketResponse;
 use common::store::Connection;
@@ -19,33 +18,30 @@ impl MessageFunction {
         decoded: Result<ClientFrame, FrameFault>,
         now: Time,
     ) -> WebSocketResponse {
-        let frame = match decoded {
+        let ClientFrame { id, command } = match decoded {
             Ok(frame) => frame,
             Err(fault) => return error(fault),
         };
-        let ClientFrame { id, command } = frame.clone();
-        match self.obey(connection, id, command, now).await {
+        let client_message_id = command.client_message_id().cloned();
+        match self.obey(connection, id.clone(), command, now).await {
             // Without an id only errors are answered.
-            Ok(_) if frame.id.is_none() => WebSocketResponse::accepted(),
+            Ok(_) if id.is_none() => WebSocketResponse::accepted(),
             Ok(answer) => WebSocketResponse::frame(json::encode(&answer)),
             Err(Stop::Farewell(code)) => self.end(&connection.id, &connection.dialect.farewell(code)).await,
             Err(Stop::Protocol(_)) => {
                 self.end(&connection.id, &connection.dialect.farewell(ByeCode::ProtocolError)).await
             }
-            Err(Stop::Refused(failure)) => refuse(Ok(frame), failure),
+            Err(Stop::Refused(failure)) => error(FrameFault { id, client_message_id, refusal: failure.answer() }),
         }
     }
 }
 
-/// The answer to a frame that came to nothing; to one that could not be read, why not.
+/// The answer to a frame whose connection cannot be looked up; to one that could not be read, why not.
 pub(crate) fn refuse(decoded: Result<ClientFrame, FrameFault>, failure: Failure) -> WebSocketResponse {
     error(decoded.map_or_else(
         |fault| fault,
         |ClientFrame { id, command }| {
-            let client_message_id = match command {
-                Command::Send(send) => Some(send.client_message_id),
-                _ => None,
-            };
+            let client_message_id = command.client_message_id().cloned();
             FrameFault { id, client_message_id, refusal: failure.answer() }
         },
     ))

@@ -11,7 +11,7 @@ use common::codec::stomp::frame::{Frame, Frames};
 use common::codec::stomp::message::{self, Message};
 use common::codec::stomp::request::Request;
 use common::codec::stomp::{ProtocolError, Subscription, SubscriptionId, Version};
-use common::codec::{Dialect, Form, Push, Session, Told};
+use common::codec::{Dialect, Form, Push, Session, Told, json};
 use common::command::{Command, Position, Signals, Token};
 use common::failure::Failure;
 use common::gateway::WebSocketResponse;
@@ -67,7 +67,7 @@ pub(crate) fn unavailable() -> String {
     let code = ErrorCode::Unavailable;
     let reason = Refusal::from(code).into();
     let frame = ServerFrame::Error { id: None, client_message_id: None, reason };
-    message::refusal(code, &frame, None)
+    message::refusal(code, &json::encode(&frame), None)
 }
 
 /// One connection while the frames of a message are obeyed.
@@ -210,13 +210,13 @@ impl Dialogue<'_> {
             (None, _) => {}
             (Some(true), false) => self.answers.extend(events.iter().map(|event| {
                 let mut text = String::new();
-                Message::event(event, &epoch).write(&subscription, &mut text);
+                Message::event(event, &epoch, json::encode_event(event).into()).write(&subscription, &mut text);
                 text
             })),
             // Too much, or nothing that continues what the client has.
             (Some(_), _) => {
                 let resync = ServerFrame::Resync { room_id: room_id.clone(), epoch, last_seq };
-                let resync = Push::new(resync, self.frame_id());
+                let resync = Push::new(&resync, self.frame_id());
                 self.answers.push(resync.to_room(&room_id, &Form::Stomp(subscription)).to_string());
             }
         }
@@ -336,7 +336,7 @@ impl Dialogue<'_> {
         // Before CONNECT nothing can have been subscribed to.
         let mut pauses = GRACE.into_iter().take(if self.settled().is_some() { GRACE.len() } else { 0 });
         loop {
-            let told = self.connection.dialect.refuse(code, frame.clone(), self.frame_id(), receipt);
+            let told = self.connection.dialect.refuse(code, &frame, self.frame_id(), receipt);
             match (told, pauses.next()) {
                 (Told::Frame(text), _) => {
                     self.answers.push(text.to_string());

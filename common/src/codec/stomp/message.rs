@@ -5,6 +5,7 @@
 //! back as it wrote it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -30,13 +31,13 @@ pub struct Message {
     name: String,
     /// The frame of the client that it is about.
     receipt: Option<String>,
-    body: String,
+    body: Arc<str>,
 }
 
 impl Message {
-    /// Of a room event.
+    /// Of a room event, whose JSON is the body.
     #[must_use]
-    pub fn event(event: &RoomEvent, epoch: &Epoch) -> Self {
+    pub fn event(event: &RoomEvent, epoch: &Epoch, json: Arc<str>) -> Self {
         let destination = Source::Room(event.room.clone()).destination();
         let sender = utf8_percent_encode(event.sender.as_str(), ENCODED);
         let mut head = head(&destination, "event");
@@ -45,14 +46,14 @@ impl Message {
         if let Some(message) = event.message() {
             line(&mut head, format_args!("client-message-id:{}", message.client_message_id));
         }
-        Self { head, name: format!("{epoch}.{seq}"), receipt: None, body: json::encode_event(event) }
+        Self { head, name: format!("{epoch}.{seq}"), receipt: None, body: json }
     }
 
-    /// Of a server frame, on a source of these; with the receipt of the client's frame that it is about.
+    /// Of a server frame of this kind, whose JSON is the body; with the receipt of the client's frame that it is about.
     #[must_use]
-    pub fn push(frame: &ServerFrame, source: &Source, name: FrameId, receipt: Option<&str>) -> Self {
-        let head = head(&source.destination(), frame.kind());
-        Self { head, name: name.to_string(), receipt: receipt.map(str::to_owned), body: json::encode(frame) }
+    pub fn push(kind: &str, json: Arc<str>, source: &Source, name: FrameId, receipt: Option<&str>) -> Self {
+        let head = head(&source.destination(), kind);
+        Self { head, name: name.to_string(), receipt: receipt.map(str::to_owned), body: json }
     }
 
     /// Adds the copy of one subscription.
@@ -126,20 +127,20 @@ pub fn protocol_error(error: ProtocolError, receipt: Option<&str>) -> String {
         let supported = Version::ALL.map(Version::as_str).join(",");
         line(&mut text, format_args!("version:{supported}"));
     }
-    error_end(text, receipt, &ServerFrame::bye(ByeCode::ProtocolError))
+    error_end(text, receipt, &bye(ByeCode::ProtocolError))
 }
 
 /// The end, because what the client asked for was refused and it has subscribed to nothing where that could be told.
 #[must_use]
-pub fn refusal(code: ErrorCode, frame: &ServerFrame, receipt: Option<&str>) -> String {
+pub fn refusal(code: ErrorCode, json: &str, receipt: Option<&str>) -> String {
     let text = error_head(code.as_str(), format_args!("{}", code.sentence()));
-    error_end(text, receipt, frame)
+    error_end(text, receipt, json)
 }
 
 /// The end, for a reason of ours.
 #[must_use]
 pub fn farewell(code: ByeCode) -> String {
-    error_end(error_head(code.as_str(), format_args!("{code}")), None, &ServerFrame::bye(code))
+    error_end(error_head(code.as_str(), format_args!("{code}")), None, &bye(code))
 }
 
 fn head(destination: &str, kind: &str) -> String {
@@ -154,11 +155,15 @@ fn error_head(code: &str, message: std::fmt::Arguments<'_>) -> String {
     head
 }
 
-fn error_end(mut text: String, receipt: Option<&str>, body: &ServerFrame) -> String {
+fn bye(code: ByeCode) -> String {
+    json::encode(&ServerFrame::bye(code))
+}
+
+fn error_end(mut text: String, receipt: Option<&str>, json: &str) -> String {
     if let Some(receipt) = receipt {
         line(&mut text, format_args!("receipt-id:{receipt}"));
     }
-    end(&mut text, &json::encode(body));
+    end(&mut text, json);
     text
 }
 
@@ -196,6 +201,10 @@ mod tests {
         RoomEvent { seq, room, at, sender, command_id: CommandId::new(at, 1), body }
     }
 
+    fn message_of(event: &RoomEvent) -> Message {
+        Message::event(event, &"e1".parse().unwrap(), json::encode_event(event).into())
+    }
+
     fn subscription(id: &str, ack: Ack) -> Subscription {
         Subscription { id: id.parse().unwrap(), ack }
     }
@@ -224,7 +233,7 @@ mod tests {
     #[test]
     fn an_event_carries_what_clients_look_for_and_its_body_is_the_event() {
         let event = event();
-        let message = Message::event(&event, &"e1".parse().unwrap());
+        let message = message_of(&event);
         let mut text = String::new();
         message.write(&subscription("a\\cb\\\\", Ack::Client), &mut text);
         let (command, headers, body) = read(Version::V12, &text);
@@ -249,7 +258,7 @@ mod tests {
 
     #[test]
     fn copies_differ_by_their_subscription_alone() {
-        let message = Message::event(&event(), &"e1".parse().unwrap());
+        let message = message_of(&event());
         let copy = |id| {
             let mut text = String::new();
             message.write(&subscription(id, Ack::Auto), &mut text);
@@ -264,7 +273,7 @@ mod tests {
 
     #[test]
     fn copies_share_a_message_up_to_the_limit_and_long_ones_stand_alone() {
-        let message = Message::event(&event(), &"e1".parse().unwrap());
+        let message = message_of(&event());
         let mut one = String::new();
         let auto = subscription("1", Ack::Auto);
         message.write(&auto, &mut one);
@@ -283,14 +292,15 @@ mod tests {
         let reason = Refusal::from(ErrorCode::NotMember).into();
         let frame = ServerFrame::Error { id: Some("x:1".to_owned()), client_message_id: None, reason };
         let name = FrameId::new(Time::from_unix_ms(1), 1);
-        let message = Message::push(&frame, &Source::UserQueue, name, Some("x\\c1"));
+        let message = Message::push(frame.kind(), json::encode(&frame).into(), &Source::UserQueue, name, Some("x\\c1"));
         let mut text = String::new();
         message.write(&subscription("q", Ack::Auto), &mut text);
         let (_, headers, body) = read(Version::V12, &text);
         assert_eq!(value(&headers, "destination"), Some(USER_QUEUE));
         assert_eq!((value(&headers, "type"), value(&headers, "receipt-id")), (Some("error"), Some("x:1")));
         assert_eq!(body, json::encode(&frame));
-        let (command, headers, body) = read(Version::V10, &refusal(ErrorCode::NotMember, &frame, Some("x:1")));
+        let (command, headers, body) =
+            read(Version::V10, &refusal(ErrorCode::NotMember, &json::encode(&frame), Some("x:1")));
         assert_eq!((command.as_str(), value(&headers, "code")), ("ERROR", Some("not_member")));
         assert_eq!(value(&headers, "message"), Some(ErrorCode::NotMember.sentence()));
         assert_eq!((value(&headers, "receipt-id"), body), (Some("x:1"), json::encode(&frame)));

@@ -46,7 +46,7 @@ impl Request {
     #[must_use]
     pub const fn client_message_id(&self) -> Option<&ClientMessageId> {
         match self {
-            Self::Send(Ok(Command::Send(send))) => Some(&send.client_message_id),
+            Self::Send(Ok(command)) => command.client_message_id(),
             _ => None,
         }
     }
