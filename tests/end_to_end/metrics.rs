@@ -62,3 +62,28 @@ async fn what_was_sent_is_counted() {
     assert!(counted("madang_delivery_latency_milliseconds_sum", "consumer") >= 3.0, "no delivery takes no time");
     assert_eq!(after.of_all_functions("madang_dead_letters_total"), 0.0);
 }
+
+/// The README's table: with the connection that is looked up for every frame.
+#[tokio::test]
+async fn a_subscribe_costs_what_the_readme_says_and_a_ping_nothing() {
+    let madang = Runtime::start::<&str>(&[]);
+    let (alice, _bob, room) = madang.pair().await;
+    let mut client = alice.connect().await;
+    let units = async || madang.counted("message", &["ReadHalfUnits", "WriteUnits"]).await;
+    client.request(serde_json::json!({"action": "history", "roomId": room})).await;
+    let before = eventually("the history counted", async || {
+        let units = units().await;
+        (units[0] > 0.0).then_some(units)
+    })
+    .await;
+    for _ in 0..5 {
+        client.catch_up().await;
+    }
+    client.subscribe(&room).await;
+    let after = eventually("the subscribe counted", async || {
+        let units = units().await;
+        (units[1] > before[1]).then_some(units)
+    })
+    .await;
+    assert_eq!([(after[0] - before[0]) / 2.0, after[1] - before[1]], [4.0, 8.0]);
+}
