@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::Algorithm;
+use tracing::level_filters::LevelFilter;
 
 use crate::limits::{
     FRAME_MAX_BYTES, PRESENCE_GRACE_DEFAULT_SECONDS, PRESENCE_GRACE_MAX_SECONDS, SESSIONS_PER_USER_DEFAULT,
@@ -17,7 +18,7 @@ mod kafka;
 pub use kafka::{KafkaConfig, TopicPrefix};
 
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Not set.
     #[error("the environment variable {0} is not set")]
@@ -30,6 +31,13 @@ pub enum ConfigError {
         /// What it should hold.
         expected: &'static str,
     },
+}
+
+/// As a sentence: what `main` returns is printed so.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
 }
 
 impl ConfigError {
@@ -81,6 +89,64 @@ impl Environment {
 /// It is not set.
 pub fn function_name(environment: &Environment) -> Result<String, ConfigError> {
     environment.required("AWS_LAMBDA_FUNCTION_NAME").map(str::to_owned)
+}
+
+/// `AWS_LAMBDA_LOG_LEVEL`: from which level on is logged, set by Lambda itself, which has one more level than we do.
+#[must_use]
+pub fn log_level(environment: &Environment) -> LevelFilter {
+    match environment.optional("AWS_LAMBDA_LOG_LEVEL") {
+        Some("FATAL") => LevelFilter::ERROR,
+        level => level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO),
+    }
+}
+
+/// Where traces are exported, and which.
+pub struct TraceConfig {
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: the base address of a collector that takes OTLP over HTTP.
+    pub endpoint: String,
+    /// `OTEL_EXPORTER_OTLP_HEADERS`: what a collector wants to know of who calls, `name=value` separated by commas.
+    pub headers: HashMap<String, String>,
+    /// `OTEL_TRACES_SAMPLER_ARG`: which share of the traces that X-Ray has not chosen, 0 to 1; all unless set.
+    pub share: f64,
+    /// What the function is called where it is deployed.
+    pub function_name: String,
+}
+
+impl TraceConfig {
+    /// From the environment; nothing when no address is set.
+    ///
+    /// # Errors
+    /// A variable holds something else.
+    pub fn new(environment: &Environment) -> Result<Option<Self>, ConfigError> {
+        let Some(endpoint) = environment.optional("OTEL_EXPORTER_OTLP_ENDPOINT") else { return Ok(None) };
+        let invalid =
+            ConfigError::invalid("OTEL_EXPORTER_OTLP_ENDPOINT", "an address like https://collector.example:4318");
+        let is_http = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        endpoint.parse().ok().filter(is_http).ok_or(invalid)?;
+        let share = environment.optional("OTEL_TRACES_SAMPLER_ARG").map_or(Ok(1.0), str::parse).ok();
+        let share = share.filter(|share| (0.0..=1.0).contains(share));
+        Ok(Some(Self {
+            endpoint: endpoint.to_owned(),
+            headers: headers(environment)?,
+            share: share.ok_or(ConfigError::invalid("OTEL_TRACES_SAMPLER_ARG", "a number from 0 to 1"))?,
+            function_name: function_name(environment)?,
+        }))
+    }
+}
+
+fn headers(environment: &Environment) -> Result<HashMap<String, String>, ConfigError> {
+    let invalid =
+        ConfigError::invalid("OTEL_EXPORTER_OTLP_HEADERS", "a list like authorization=Bearer%20token,team=chat");
+    let list = environment.optional("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
+    let header = |entry: &str| {
+        let (name, value) = entry.split_once('=')?;
+        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
+        Some((
+            http::HeaderName::try_from(name.trim()).ok()?.to_string(),
+            http::HeaderValue::try_from(&*value).ok()?.to_str().ok()?.to_owned(),
+        ))
+    };
+    list.split(',').filter(|entry| !entry.trim().is_empty()).map(header).collect::<Option<_>>().ok_or(invalid)
 }
 
 /// How to call AWS: what Lambda itself sets.
@@ -357,6 +423,46 @@ mod tests {
         ] {
             assert!(read(&[odd]).is_err(), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn traces_go_where_and_as_far_as_is_said() {
+        let read = |pairs: &[(&str, &str)]| {
+            let function = [("AWS_LAMBDA_FUNCTION_NAME", "f")];
+            TraceConfig::new(&Environment::of_pairs(&[&function, pairs].concat()))
+        };
+        assert!(
+            read(&[("OTEL_TRACES_SAMPLER_ARG", "x")]).unwrap().is_none(),
+            "without an address nothing else is read"
+        );
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example:4318");
+        let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20a%3Db, team=chat");
+        let config = read(&[endpoint, headers, ("OTEL_TRACES_SAMPLER_ARG", "0.25")]).unwrap().unwrap();
+        assert_eq!((config.endpoint.as_str(), config.share), (endpoint.1, 0.25));
+        assert_eq!((config.headers["authorization"].as_str(), config.headers["team"].as_str()), ("Bearer a=b", "chat"));
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https:///v1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=c"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=%0A"),
+            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+            ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
+            ("OTEL_TRACES_SAMPLER_ARG", "parent"),
+        ] {
+            let error = read(&[endpoint, (name, value)]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(name) && !error.contains(value), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_level_is_what_lambda_says() {
+        let level = |value| log_level(&Environment::of_pairs(&[("AWS_LAMBDA_LOG_LEVEL", value)]));
+        assert_eq!(
+            ["", "DEBUG", "WARN", "FATAL", "loud"].map(level),
+            [LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::WARN, LevelFilter::ERROR, LevelFilter::INFO]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, TryStreamExt as _};
+use tracing::{Instrument as _, Span};
 
 use crate::code::{ErrorCode, Refusal};
 use crate::codec::frame::Commands;
@@ -12,10 +13,11 @@ use crate::failure::Failure;
 use crate::id::{CommandId, RoomId, Seq, UserId};
 use crate::limits::ROOMS_PER_USER_MAX;
 use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, ProduceError, Producer, READ_EVENTS_TOPIC};
-use crate::record::{Marker, Record, RecordBody, ReplyTo, SCHEMA_HEADER, SCHEMA_VERSION, Signal, SignalBody};
+use crate::record::{self, Marker, Record, RecordBody, ReplyTo, SCHEMA_VERSION, Signal, SignalBody};
 use crate::room::state::Lookups;
 use crate::room::{Member, rules};
 use crate::store::{Store, StoreError};
+use crate::telemetry::trace::{self, TraceContext};
 use crate::time::Time;
 
 /// The membership of a user in a room.
@@ -209,6 +211,11 @@ pub async fn produce(
 }
 
 async fn put(producer: &Producer, topic: &str, key: &str, value: &[u8]) -> Result<(), ProduceError> {
-    let headers = [(SCHEMA_HEADER.to_owned(), Some(SCHEMA_VERSION.to_string().into_bytes()))];
-    producer.send(topic, Some(key.as_bytes()), Some(value), &headers).await
+    let span = trace::send(topic);
+    let headers = record::headers(TraceContext::of_span(&span).as_ref());
+    let send = async {
+        let sent = producer.send(topic, Some(key.as_bytes()), Some(value), &headers).await;
+        sent.inspect_err(|error| trace::fail(&Span::current(), error))
+    };
+    send.instrument(span).await
 }

@@ -12,7 +12,8 @@
 //! | server frame → connection | [`codec`], [`outbound`] |
 //!
 //! Beside them: farewells ([`farewell`]) and those who left without one ([`ghost`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
-//! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs ([`telemetry`]) and counts ([`metrics`]).
+//! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs and traces ([`telemetry`]), counts ([`metrics`]), and what
+//! every function does around its handler ([`function`]).
 
 pub mod auth;
 pub mod code;
@@ -22,9 +23,11 @@ pub mod config;
 pub mod cursor;
 pub mod failure;
 pub mod farewell;
+pub mod function;
 pub mod gateway;
 pub mod ghost;
 pub mod history;
+mod http;
 pub mod id;
 pub mod ingress;
 pub mod json;

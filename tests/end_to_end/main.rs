@@ -32,3 +32,4 @@ mod rooms;
 mod sessions;
 mod stomp;
 mod sweeper;
+mod traces;

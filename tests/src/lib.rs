@@ -11,6 +11,7 @@
 //! | [`admin`] | the operators' command line, run as a process |
 //! | [`contract`] | the published contracts, which judge every frame and answer |
 //! | [`cluster`] | the Kafka cluster that systems use, when it is not the embedded one of each |
+//! | [`collector`] | a collector of traces |
 //! | [`broker`] | records straight to and from the topics |
 //! | [`tcp`] | a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
@@ -27,6 +28,7 @@ pub mod admin;
 pub mod broker;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod contract;
 pub mod deadline;
 pub mod gate;

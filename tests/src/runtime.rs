@@ -350,6 +350,14 @@ impl Runtime {
         self.log.so_far().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// The lines of the log that are JSON: those of the functions.
+    #[must_use]
+    pub fn log_objects(&self) -> Vec<Value> {
+        let lines = self.log.so_far();
+        let objects = lines.iter().filter_map(|line| line.split_once("] ")).map(|(_, line)| line);
+        objects.filter_map(|line| serde_json::from_str(line).ok()).filter(Value::is_object).collect()
+    }
+
     /// The connections of a person, read from their sessions.
     pub async fn sessions_of(&self, person: &Person) -> Vec<String> {
         let key = json!({"PK": {"S": format!("USER#{}", person.id)}, "SK": {"S": "SESSIONS"}});

@@ -6,8 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{names_in, read, repository, stacks};
 
 /// What Lambda itself sets.
-const OF_LAMBDA: [&str; 5] =
-    ["AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+const OF_LAMBDA: [&str; 6] = [
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_LOG_LEVEL",
+    "AWS_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+];
 /// What a stack has no use for: the tables are the region's own, and the key of a client's certificate is safe in its
 /// secret without a password.
 const LEFT_OUT: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "KAFKA_SSL_KEY_PASSWORD"];
@@ -64,13 +70,13 @@ fn variables(groups: &BTreeMap<String, String>, name: &str) -> BTreeSet<String> 
     found
 }
 
-/// The names that a function takes from the settings' module.
+/// The names that a function takes from the settings' module, itself or by starting as a function.
 fn names_of(function: &str) -> BTreeSet<String> {
     let folder = format!("functions/{function}/src");
     let sources = names_in(&folder).into_iter().map(|file| read(&format!("{folder}/{file}")));
     let mut names = BTreeSet::new();
-    for source in sources {
-        let lists = source.split("use common::config::{").skip(1).filter_map(|rest| rest.split('}').next());
+    for source in sources.chain([read("common/src/function.rs")]) {
+        let lists = source.split("::config::{").skip(1).filter_map(|rest| rest.split('}').next());
         names.extend(lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()));
     }
     names
@@ -99,7 +105,7 @@ fn every_function_gets_exactly_the_settings_that_it_reads() {
 
 #[test]
 fn the_level_of_the_log_is_lambdas_own_setting() {
-    assert!(read("common/src/telemetry.rs").contains("with_env_var(\"AWS_LAMBDA_LOG_LEVEL\")"));
+    assert!(names_of("connect").contains("log_level"));
     for (_, stack) in stacks() {
         for function in stack.functions() {
             let logging = &function.properties["LoggingConfig"];

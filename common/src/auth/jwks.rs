@@ -4,27 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::byte_stream::ByteStream;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::JwkSet;
 use tokio::sync::Mutex;
 
 use crate::code::ErrorCode;
+use crate::http;
 use crate::time::Time;
 
 const KEEP_MS: i64 = 3_600_000;
 const PAUSE_MS: i64 = 60_000;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// Key sets of the large issuers have a few kilobytes.
-const SET_MAX_BYTES: usize = 262_144;
 
 /// A cached key set.
 pub(super) struct Jwks {
     url: String,
-    connector: Connector,
+    client: http::Client,
     cache: Mutex<Cache>,
 }
 
@@ -37,9 +33,7 @@ struct Cache {
 
 impl Jwks {
     pub(super) fn new(url: String) -> Self {
-        let connector =
-            Connector::builder().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc)).build();
-        Self { url, connector, cache: Mutex::default() }
+        Self { url, client: http::Client::new(), cache: Mutex::default() }
     }
 
     /// The key that a token names; the only key of the set when it names none.
@@ -76,18 +70,10 @@ impl Jwks {
 
     async fn fetch(&self) -> Result<JwkSet, &'static str> {
         let request = HttpRequest::get(self.url.as_str()).map_err(|_| "not a URL")?;
-        let answer = tokio::time::timeout(FETCH_TIMEOUT, async {
-            let response = self.connector.call(request).await.map_err(|_| "no answer")?;
-            if !response.status().is_success() {
-                return Err("not a success");
-            }
-            let body = ByteStream::new(response.into_body()).collect().await.map_err(|_| "broken off")?;
-            Ok(body.into_bytes())
-        });
-        let body = answer.await.map_err(|_| "too slow")??;
-        if body.len() > SET_MAX_BYTES {
-            return Err("too large");
+        let answer = tokio::time::timeout(FETCH_TIMEOUT, self.client.call(request)).await.map_err(|_| "too slow")??;
+        if !(200..300).contains(&answer.status) {
+            return Err("not a success");
         }
-        serde_json::from_slice(&body).map_err(|_| "not a key set")
+        serde_json::from_slice(&answer.body).map_err(|_| "not a key set")
     }
 }

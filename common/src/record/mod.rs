@@ -22,17 +22,34 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientMessageId, CommandId, MessageId, RoomId, UserId};
+use crate::kafka_event::Header;
 use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, READ_EVENTS_TOPIC};
 use crate::room::Role;
+use crate::telemetry::trace::TraceContext;
 use crate::text::{Content, RoomName};
 use crate::time::Time;
 
 /// The version of the schema below; another one is undecodable.
 pub const SCHEMA_VERSION: u32 = 1;
 /// The header that carries the schema version.
-pub const SCHEMA_HEADER: &str = "madang-schema";
+const SCHEMA_HEADER: &str = "madang-schema";
 /// The header that carries the W3C trace context.
-pub const TRACE_HEADER: &str = "traceparent";
+const TRACE_HEADER: &str = "traceparent";
+
+/// The headers of a record of ours, which belongs to a trace.
+#[must_use]
+pub fn headers(trace: Option<&TraceContext>) -> Vec<Header> {
+    let schema = (SCHEMA_HEADER.to_owned(), Some(SCHEMA_VERSION.to_string().into_bytes()));
+    let trace = trace.map(|trace| (TRACE_HEADER.to_owned(), Some(trace.traceparent().into_bytes())));
+    [schema].into_iter().chain(trace).collect()
+}
+
+/// The trace that a record belongs to.
+#[must_use]
+pub fn trace(headers: &[Header]) -> Option<TraceContext> {
+    let (_, value) = headers.iter().find(|(name, _)| name == TRACE_HEADER)?;
+    TraceContext::of_traceparent(std::str::from_utf8(value.as_deref()?).ok()?)
+}
 
 /// A command on its way to the room's one writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ use common::time::Time;
 use crate::fan_out::FanOut;
 use crate::handler::Consumer;
 use crate::post::{Parcels, PostOffice, frame_id, pack_for_session, push};
+use crate::trace::Traces;
 
 impl Consumer {
     /// Posts everything that a committed batch has to tell. Connections that do not take it are no failure.
@@ -26,6 +27,7 @@ impl Consumer {
         post_office: &PostOffice<'_>,
         room: &RoomId,
         batch: &RoomBatch,
+        traces: &Traces,
         now: Time,
     ) -> Result<(), Failure> {
         let mut parcels = Parcels::new();
@@ -37,8 +39,8 @@ impl Consumer {
             let subscriptions = self.store.room_subscriptions(room, now).await?;
             let waiting = waiting_connections(batch, now);
             let stomp_message_bytes = self.stomp_message_bytes;
-            let fan_out =
-                FanOut { head, events: &events, removals: &removals, waiting: &waiting, stomp_message_bytes, now };
+            let (events, removals, waiting) = (&events, &removals, &waiting);
+            let fan_out = FanOut { head, events, removals, waiting, traces, stomp_message_bytes, now };
             fan_out.pack(&subscriptions, &mut parcels);
             for subscription in subscriptions {
                 if let Some(end) = fan_out.end_of(&subscription) {
@@ -46,26 +48,26 @@ impl Consumer {
                 }
             }
         }
-        self.pack_notices(&events, now, &mut parcels).await?;
+        self.pack_notices(&events, traces, now, &mut parcels).await?;
         for (record, outcome) in batch.records().iter().zip(batch.outcomes()) {
             match outcome {
                 Outcome::Committed(_) => {}
                 Outcome::Again(_) => {
                     if record.body == (RecordBody::RoomCreated {}) {
-                        self.pack_created_notices(room, now, &mut parcels).await?;
+                        self.pack_created_notices(room, traces, now, &mut parcels).await?;
                     }
                 }
                 Outcome::Duplicate(seq) => {
                     self.metrics.add(Count::Duplicates, 1);
-                    pack_reply(record, duplicate(batch, record, *seq), now, &mut parcels);
+                    pack_reply(record, duplicate(batch, record, *seq), traces, now, &mut parcels);
                 }
                 Outcome::Refused(code) => {
                     self.metrics.add(Count::Nacks, 1);
-                    self.pack_nack(record, *code, now, &mut parcels).await?;
+                    self.pack_nack(record, *code, traces, now, &mut parcels).await?;
                 }
                 Outcome::Impossible => {
                     self.metrics.add(Count::Nacks, 1);
-                    self.pack_nack(record, ErrorCode::Internal, now, &mut parcels).await?;
+                    self.pack_nack(record, ErrorCode::Internal, traces, now, &mut parcels).await?;
                 }
             }
         }
@@ -91,6 +93,7 @@ impl Consumer {
         &self,
         record: &Record,
         code: ErrorCode,
+        traces: &Traces,
         now: Time,
         parcels: &mut Parcels,
     ) -> Result<(), Failure> {
@@ -106,6 +109,7 @@ impl Consumer {
         }
         let parcel = parcels.entry(connection.clone()).or_default();
         parcel.is_established = true;
+        parcel.traces.extend(traces.of([record.id]));
         match told {
             Told::Frame(text) => parcel.frames.push(text),
             Told::Last(text) => parcel.last_frame = Some(text),
@@ -113,21 +117,39 @@ impl Consumer {
         Ok(())
     }
 
-    async fn pack_created_notices(&self, room: &RoomId, now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
+    async fn pack_created_notices(
+        &self,
+        room: &RoomId,
+        traces: &Traces,
+        now: Time,
+        parcels: &mut Parcels,
+    ) -> Result<(), Failure> {
         let Some(event) = self.store.events_at(room, &[Seq::ZERO.next()]).await?.pop() else { return Ok(()) };
         let EventBody::RoomCreated { users, .. } = &event.body else { return Ok(()) };
         let notices: Vec<Notice> = users.iter().map(|user| (user, NoticeKind::Created, &event)).collect();
-        self.pack_each(&notices, now, parcels).await
+        self.pack_each(&notices, traces, now, parcels).await
     }
 
     /// Notices to those whom events concern, whatever they have subscribed to.
-    async fn pack_notices(&self, events: &[RoomEvent], now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
+    async fn pack_notices(
+        &self,
+        events: &[RoomEvent],
+        traces: &Traces,
+        now: Time,
+        parcels: &mut Parcels,
+    ) -> Result<(), Failure> {
         let notice = |event| concerned(event).map(|(user, kind)| (user, kind, event));
         let notices: Vec<Notice> = events.iter().filter_map(notice).collect();
-        if notices.is_empty() { Ok(()) } else { self.pack_each(&notices, now, parcels).await }
+        if notices.is_empty() { Ok(()) } else { self.pack_each(&notices, traces, now, parcels).await }
     }
 
-    async fn pack_each(&self, notices: &[Notice<'_>], now: Time, parcels: &mut Parcels) -> Result<(), Failure> {
+    async fn pack_each(
+        &self,
+        notices: &[Notice<'_>],
+        traces: &Traces,
+        now: Time,
+        parcels: &mut Parcels,
+    ) -> Result<(), Failure> {
         let users: HashSet<&UserId> = notices.iter().map(|(user, _, _)| *user).collect();
         let users: Vec<UserId> = users.into_iter().cloned().collect();
         let live = self.store.live_connections(&users, now).await?;
@@ -136,6 +158,9 @@ impl Consumer {
             let notice = push(notice, now);
             for session in live.iter().filter(|session| session.user == **user) {
                 pack_for_session(session, &notice, now, parcels);
+                if let Some(parcel) = parcels.get_mut(&session.connection) {
+                    parcel.traces.extend(traces.of([event.command_id]));
+                }
             }
         }
         Ok(())
@@ -169,12 +194,13 @@ fn waiting(record: &Record, now: Time) -> Option<&ReplyTo> {
     good.then_some(reply_to)
 }
 
-fn pack_reply(record: &Record, frame: Option<ServerFrame>, now: Time, parcels: &mut Parcels) {
+fn pack_reply(record: &Record, frame: Option<ServerFrame>, traces: &Traces, now: Time, parcels: &mut Parcels) {
     let (Some(reply_to), Some(frame)) = (waiting(record, now), frame) else { return };
     let text = push(frame, now).to_connection(&reply_to.dialect, reply_to.receipt.as_deref());
     if let Some(text) = text {
         let parcel = parcels.entry(reply_to.connection.clone()).or_default();
         parcel.is_established = true;
+        parcel.traces.extend(traces.of([record.id]));
         parcel.frames.push(text);
     }
 }

@@ -13,9 +13,11 @@ use common::record::ReplyTo;
 use common::room::Head;
 use common::room::event::RoomEvent;
 use common::store::RoomSubscription;
+use common::telemetry::trace::TraceContext;
 use common::time::Time;
 
 use crate::post::{Parcels, push};
+use crate::trace::Traces;
 
 /// One room's events on their way to its subscribers.
 pub(crate) struct FanOut<'a> {
@@ -27,6 +29,8 @@ pub(crate) struct FanOut<'a> {
     pub(crate) removals: &'a [(UserId, Seq)],
     /// Connections that wait for an event of theirs, whether they are subscribed or not.
     pub(crate) waiting: &'a HashMap<CommandId, &'a ReplyTo>,
+    /// The commits that posts follow.
+    pub(crate) traces: &'a Traces,
     /// The longest WebSocket message that several STOMP frames are put into.
     pub(crate) stomp_message_bytes: usize,
     /// When this is done.
@@ -69,6 +73,7 @@ impl FanOut<'_> {
                     indices.retain(|index| !range.contains(index));
                 }
                 parcel.events += range.len() as u64;
+                parcel.traces.extend(self.traces_of(range.clone()));
                 parcel.frames.extend(encoded.run(&subscription.terms.form, range));
             }
             parcel.last_seq = self.events.last().map_or(Seq::ZERO, |event| event.seq);
@@ -80,6 +85,7 @@ impl FanOut<'_> {
                 let parcel = parcels.entry(connection.clone()).or_default();
                 parcel.is_established = true;
                 parcel.events += indices.len() as u64;
+                parcel.traces.extend(self.traces_of(indices));
                 parcel.frames.extend(frames);
             }
         }
@@ -103,6 +109,10 @@ impl FanOut<'_> {
         let first = self.events.partition_point(|event| event.seq < joined);
         let last = end.map_or(self.events.len(), |end| self.events.partition_point(|event| event.seq <= end));
         first..last.max(first)
+    }
+
+    fn traces_of(&self, indices: impl IntoIterator<Item = usize>) -> impl Iterator<Item = TraceContext> {
+        self.traces.of(indices.into_iter().filter_map(|index| Some(self.events.get(index)?.command_id)))
     }
 
     fn resync(&self) -> Push {

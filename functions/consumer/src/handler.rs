@@ -10,15 +10,18 @@ use common::kafka_event::{BatchItemFailure, BatchResponse, ItemIdentifier, Kafka
 use common::metrics::{Count, Measure, Metrics};
 use common::outbound::Outbound;
 use common::producer::Producer;
-use common::record::Record;
+use common::record::{self, Record};
 use common::room::commit::{Outcome, RoomBatch};
 use common::store::{Store, StoreError};
+use common::telemetry::trace::{self, TraceContext};
 use common::time::Time;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::batch::{Batch, Placed};
 use crate::post::PostOffice;
+use crate::trace::Commits;
 
 /// How many rooms are worked on at once.
 const ROOMS_AT_ONCE: usize = 16;
@@ -110,12 +113,16 @@ impl Consumer {
         now: Time,
     ) -> (RoomId, RoomEnd) {
         let (raw, records) = unzip(records);
+        let traces: Vec<Option<TraceContext>> = raw.iter().map(|record| record::trace(&record.headers)).collect();
+        let span = trace::room(&room, traces.iter().flatten().next());
         let mut batch = RoomBatch::new(records);
         let work = async {
+            let commits = Commits::begin(batch.records(), &traces);
             self.commit(&room, &mut batch, now).await?;
-            self.deliver(post_office, &room, &batch, now).await
+            let traces = commits.end(&batch);
+            self.deliver(post_office, &room, &batch, &traces, now).await
         };
-        if !finish(&raw, deadline, work).await {
+        if !finish(&raw, deadline, work).instrument(span).await {
             return (room, RoomEnd::Failed(raw));
         }
         let impossible = raw.into_iter().zip(batch.outcomes());
@@ -199,8 +206,14 @@ async fn finish(raw: &[KafkaRecord], deadline: Instant, work: impl Future<Output
     let key = raw.first().and_then(|record| record.key.as_deref()).map(String::from_utf8_lossy);
     match tokio::time::timeout_at(deadline, work).await {
         Ok(Ok(())) => return true,
-        Ok(Err(failure)) => tracing::error!(error = %failure, key = ?key, "records are left for another try"),
-        Err(_) => tracing::error!(key = ?key, "records were not handled in time"),
+        Ok(Err(failure)) => {
+            trace::fail(&Span::current(), &failure);
+            tracing::error!(error = %failure, key = ?key, "records are left for another try");
+        }
+        Err(late) => {
+            trace::fail(&Span::current(), &late);
+            tracing::error!(key = ?key, "records were not handled in time");
+        }
     }
     false
 }

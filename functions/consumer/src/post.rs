@@ -16,9 +16,11 @@ use common::outbound::PostError;
 use common::record::SignalBody;
 use common::room::event::RoomEvent;
 use common::store::{LiveConnection, RoomSubscription, StoreError};
+use common::telemetry::trace::{self, TraceContext};
 use common::time::Time;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::handler::Consumer;
 
@@ -40,6 +42,8 @@ pub(crate) struct Parcel {
     pub(crate) frames: Vec<Arc<str>>,
     /// The connection's last one: it ends with that.
     pub(crate) last_frame: Option<Arc<str>>,
+    /// The traces of the commands that they tell of.
+    pub(crate) traces: Vec<TraceContext>,
     /// How many events are in them.
     pub(crate) events: u64,
     /// The subscriptions behind it that events are for; a mark of lag that the `resync` among the frames covers.
@@ -134,7 +138,9 @@ impl<'a> PostOffice<'a> {
                 None => Ok(()),
             }
         };
-        let outcome = tokio::time::timeout(budget, frames).await.unwrap_or(Err(PostError::Slow));
+        let span = trace::post(&connection, &parcel.traces);
+        let posted = tokio::time::timeout(budget, frames).instrument(span.clone()).await;
+        let outcome = posted.unwrap_or(Err(PostError::Slow)).inspect_err(|error| trace::fail(&span, error));
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
             Err(PostError::Gone) if parcel.is_established => self.remove(&connection, now).await,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use common::config::{Environment, KafkaConfig, StoreConfig, function_name};
+use common::config::{KafkaConfig, StoreConfig};
+use common::function::Function;
 use common::gateway::{WebSocketEvent, WebSocketResponse};
 use common::ingress::session_signal;
-use common::metrics::Metrics;
 use common::producer::Producer;
 use common::record::SignalBody;
 use common::store::{Store, StoreError};
@@ -35,20 +35,17 @@ impl Disconnect {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    common::telemetry::start();
-    let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
+    let function = Arc::new(Function::start("disconnect")?);
+    let (environment, metrics) = (&function.environment, &function.metrics);
     let disconnect = Arc::new(Disconnect {
-        store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
-        producer: Producer::lazy(KafkaConfig::new(&environment)?, Arc::clone(&metrics)),
+        store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
+        producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
     });
-    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<_>| {
-        let (disconnect, metrics) = (Arc::clone(&disconnect), Arc::clone(&metrics));
+    lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }| {
+        let (disconnect, function) = (Arc::clone(&disconnect), Arc::clone(&function));
         async move {
-            let now = Time::now();
-            let response = disconnect.handle(event.payload, now).await;
-            metrics.flush("disconnect", now);
-            response.map_err(Error::from)
+            let work = |now| disconnect.handle(payload, now);
+            function.invoke(&context.request_id, context.xray_trace_id.as_deref(), work).await.map_err(Error::from)
         }
     }))
     .await

@@ -7,12 +7,12 @@ mod handler;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::config::{Environment, KafkaConfig, OutboundConfig, StoreConfig, function_name};
-use common::metrics::Metrics;
+use common::config::{KafkaConfig, OutboundConfig, StoreConfig};
+use common::function::Function;
 use common::outbound::Outbound;
 use common::producer::Producer;
 use common::store::Store;
-use common::time::{Time, time_left};
+use common::time::time_left;
 use handler::{Sweeper, Timing};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
@@ -25,29 +25,24 @@ const REPORT_MARGIN: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    common::telemetry::start();
-    let environment = Environment::of_process();
-    let metrics = Arc::new(Metrics::new(function_name(&environment)?));
+    let function = Arc::new(Function::start("sweeper")?);
+    let (environment, metrics) = (&function.environment, &function.metrics);
     let sweeper = Arc::new(Sweeper {
-        store: Store::new(StoreConfig::new(&environment)?, Arc::clone(&metrics)),
-        outbound: Outbound::new(OutboundConfig::new(&environment)?, Arc::clone(&metrics)),
+        store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
+        outbound: Outbound::new(OutboundConfig::new(environment)?, Arc::clone(metrics)),
         // Most sweeps have nothing to tell.
-        producer: Producer::lazy(KafkaConfig::new(&environment)?, Arc::clone(&metrics)),
-        metrics: Arc::clone(&metrics),
+        producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
+        metrics: Arc::clone(metrics),
     });
     // Nothing of the event is needed, so that anything will do.
-    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<IgnoredAny>| {
-        let (sweeper, metrics) = (Arc::clone(&sweeper), Arc::clone(&metrics));
+    lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { context, .. }: LambdaEvent<IgnoredAny>| {
+        let (sweeper, function) = (Arc::clone(&sweeper), Arc::clone(&function));
         async move {
-            let now = Time::now();
-            let left = time_left(event.context.deadline(), SystemTime::now());
-            let timing = Timing {
-                now,
-                last_start: Instant::now() + left.saturating_sub(LAST_ACTS),
-                end: Instant::now() + left.saturating_sub(REPORT_MARGIN),
-            };
-            let report = sweeper.handle(timing).await;
-            metrics.flush("sweeper", now);
+            let left = time_left(context.deadline(), SystemTime::now());
+            let last_start = Instant::now() + left.saturating_sub(LAST_ACTS);
+            let end = Instant::now() + left.saturating_sub(REPORT_MARGIN);
+            let work = |now| sweeper.handle(Timing { now, last_start, end });
+            let report = function.invoke(&context.request_id, context.xray_trace_id.as_deref(), work).await;
             report.map_err(Error::from)
         }
     }))

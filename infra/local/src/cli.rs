@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Madang on one machine, for development: API Gateway, Lambda, Kafka and DynamoDB around the real functions.
 ///
@@ -98,6 +99,17 @@ pub(crate) enum LogLevel {
 }
 
 impl LogLevel {
+    /// The level, as this process filters its own lines.
+    pub(crate) const fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+
     /// The level, as `AWS_LAMBDA_LOG_LEVEL` names it.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -40,7 +40,9 @@ use std::{
 };
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use cli::{Arguments, LogLevel};
 
@@ -74,7 +76,11 @@ fn main() -> ExitCode {
 fn log(level: LogLevel) {
     let own = if level == LogLevel::Warn { LogLevel::Info } else { level };
     let libraries = if level == LogLevel::Error { level } else { LogLevel::Warn };
-    // The table server warns of every conditional write that fails, which is the commit's everyday life.
-    let filter = EnvFilter::new(format!("{},dynoxide=error,local={}", libraries.name(), own.name()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let filter = Targets::new()
+        .with_default(libraries.filter())
+        .with_target("local", own.filter())
+        // The table server warns of every conditional write that fails, which is the commit's everyday life.
+        .with_target("dynoxide", LevelFilter::ERROR);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }

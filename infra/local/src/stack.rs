@@ -24,13 +24,16 @@ const FUNCTIONS: [Limits; 6] = [
 ];
 
 /// Settings that are handed on to the functions when this runtime's own environment has them, and win.
-const HANDED_ON: [&str; 6] = [
+const HANDED_ON: [&str; 9] = [
     "SESSIONS_PER_USER",
     "SESSION_POLICY",
     "PRESENCE_GRACE_SECONDS",
     "STOMP_MESSAGE_BYTES",
     "INGRESS_CLOSED",
     "MANAGEMENT_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_TRACES_SAMPLER_ARG",
 ];
 
 /// How long a process may take until its first `next`. Source: Lambda's init phase.

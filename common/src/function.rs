@@ -1,0 +1,58 @@
+//! What every function does around its handler: at start the log and the figures, with each invocation a span and a
+//! time; and before it returns, what was counted and traced is handed over, since a function is frozen between
+//! invocations.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::config::{ConfigError, Environment, TraceConfig, function_name, log_level};
+use crate::metrics::Metrics;
+use crate::telemetry::{self, Exporter, trace};
+use crate::time::Time;
+
+/// A running function.
+pub struct Function {
+    /// Its settings.
+    pub environment: Environment,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    name: &'static str,
+    exporter: Option<Exporter>,
+}
+
+impl Function {
+    /// Starts this process as the function of this name: first thing in `main`.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong.
+    pub fn start(name: &'static str) -> Result<Self, ConfigError> {
+        let environment = Environment::of_process();
+        let exporter = telemetry::start(name, log_level(&environment), TraceConfig::new(&environment)?);
+        let metrics = Arc::new(Metrics::new(function_name(&environment)?));
+        Ok(Self { environment, metrics, name, exporter })
+    }
+
+    /// One invocation, by the id and the trace that Lambda gives it.
+    pub async fn invoke<W: Future>(
+        &self,
+        request_id: &str,
+        xray_header: Option<&str>,
+        work: impl FnOnce(Time) -> W,
+    ) -> W::Output {
+        let (started, now) = (Instant::now(), Time::now());
+        let handled = async {
+            let output = work(now).await;
+            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(duration_ms, "an invocation is handled");
+            output
+        };
+        let output = handled.instrument(trace::invocation(self.name, request_id, xray_header)).await;
+        self.metrics.flush(self.name, now);
+        if let Some(exporter) = &self.exporter {
+            exporter.export().await;
+        }
+        output
+    }
+}
