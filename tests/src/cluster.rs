@@ -30,10 +30,16 @@ struct Topic {
     local_partitions: i32,
 }
 
+/// Whether there is one.
+#[must_use]
+pub fn is_used() -> bool {
+    std::env::var_os(DIRECTORY_VARIABLE).is_some()
+}
+
 /// What a system of its own gets in its environment to use the cluster; nothing when it embeds a broker.
 #[must_use]
 pub fn with_own_topics() -> Variables {
-    if std::env::var_os(DIRECTORY_VARIABLE).is_none() {
+    if !is_used() {
         return Variables::new();
     }
     let mut variables = outside();

@@ -70,7 +70,11 @@ impl Process {
     /// It cannot be started at all.
     pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> (Self, Receiver<String>) {
         let mut command = Command::new(workspace::program());
-        command.arg("--no-build").args(arguments);
+        // Functions that are invoked elsewhere are built there, too.
+        if !arguments.iter().any(|argument| argument.as_ref() == "--invoke-url") {
+            command.arg("--no-build");
+        }
+        command.args(arguments);
         // Broker and tables are embedded unless the test says so: one that harms its own system must not harm a cluster.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("KAFKA_") || name.starts_with("AWS_")) {
