@@ -33,3 +33,4 @@ mod sessions;
 mod stomp;
 mod sweeper;
 mod traces;
+mod trouble;

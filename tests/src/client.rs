@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use crate::contract::contracts;
+use crate::deadline::within;
 use crate::person::seq_of;
 use crate::socket::Socket;
 
@@ -203,6 +204,22 @@ impl Client {
         let ack = self.request(frame.clone()).await;
         assert_eq!(ack["type"], "ack", "{}: {frame}: {ack}", self.user);
         ack
+    }
+
+    /// Sends a frame until it is answered with this type; whatever is answered before is an error that the contract lets
+    /// one try again.
+    pub async fn insist(&mut self, frame: Value, kind: &str) -> Value {
+        within(kind, async {
+            loop {
+                let answer = self.request(frame.clone()).await;
+                if answer["type"] == kind {
+                    return answer;
+                }
+                let told = (&answer["type"], &answer["code"], &answer["retryable"]);
+                assert_eq!(told, (&json!("error"), &json!("unavailable"), &json!(true)), "{}: {answer}", self.user);
+            }
+        })
+        .await
     }
 
     /// Sends a frame that must be refused at once.

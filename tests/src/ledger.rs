@@ -6,18 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::header::HOST;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::http::request::Parts;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::passage::{self, Answer, Onward};
 use crate::permitted::Call;
 
 /// A way to a server, and what went over it.
@@ -30,7 +24,7 @@ pub struct Ledger {
 struct Book {
     /// Known only once the server has started, which may need to know of this way before.
     server: OnceLock<String>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    onward: Onward,
     calls: Mutex<BTreeSet<Call>>,
 }
 
@@ -42,9 +36,12 @@ impl Ledger {
     pub async fn open() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let book = Arc::new(Book { server: OnceLock::new(), client, calls: Mutex::default() });
-        let clerk = tokio::spawn(serve(listener, Arc::clone(&book)));
+        let book = Arc::new(Book { server: OnceLock::new(), onward: Onward::default(), calls: Mutex::default() });
+        let scribe = Arc::clone(&book);
+        let clerk = tokio::spawn(passage::serve(listener, move |parts, body| {
+            let book = Arc::clone(&scribe);
+            async move { book.pass(parts, body).await }
+        }));
         Self { address, book, clerk }
     }
 
@@ -75,34 +72,8 @@ impl Drop for Ledger {
     }
 }
 
-async fn serve(listener: TcpListener, book: Arc<Book>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let book = Arc::clone(&book);
-        let pass = service_fn(move |request| {
-            let book = Arc::clone(&book);
-            async move { Ok::<_, hyper::Error>(book.pass(request).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), pass);
-        // A client that goes away in the middle is nobody's fault here.
-        tokio::spawn(async move { drop(connection.await) });
-    }
-}
-
 impl Book {
-    async fn pass(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.try_to_pass(request).await {
-            Some(response) => response,
-            None => {
-                let mut response = Response::new(Full::default());
-                *response.status_mut() = StatusCode::BAD_GATEWAY;
-                response
-            }
-        }
-    }
-
-    async fn try_to_pass(&self, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
-        let (mut parts, body) = request.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
+    async fn pass(&self, parts: Parts, body: Bytes) -> Option<Answer> {
         // The runtime's own calls have none.
         if let Some(function) = parts.headers.get("x-amz-security-token") {
             let function = function.to_str().ok()?;
@@ -113,12 +84,7 @@ impl Book {
             let call = |(on, what)| Call { function: function.to_owned(), on, what };
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(calls.into_iter().map(call));
         }
-        let path = parts.uri.path_and_query()?.as_str();
-        parts.uri = format!("{}{path}", self.server.get()?.trim_end_matches('/')).parse::<Uri>().ok()?;
-        parts.headers.remove(HOST);
-        let response = self.client.request(Request::from_parts(parts, Full::new(body))).await.ok()?;
-        let (parts, body) = response.into_parts();
-        Some(Response::from_parts(parts, Full::new(body.collect().await.ok()?.to_bytes())))
+        self.onward.pass(self.server.get()?, parts, body).await
     }
 }
 

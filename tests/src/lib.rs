@@ -15,6 +15,7 @@
 //! | [`broker`] | records straight to and from the topics |
 //! | [`tcp`] | a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
+//! | [`trouble`] | a way to the tables on which calls go wrong as DynamoDB lets them |
 //! | [`ledger`] | a way to a server that writes down which function calls what |
 //! | [`permitted`] | what each function may call |
 //! | [`template`] | the stack that would be deployed |
@@ -34,6 +35,7 @@ pub mod deadline;
 pub mod gate;
 pub mod http;
 pub mod ledger;
+mod passage;
 pub mod permitted;
 pub mod person;
 mod process;
@@ -42,6 +44,7 @@ mod socket;
 pub mod stomp;
 pub mod tcp;
 pub mod template;
+pub mod trouble;
 mod workspace;
 
 pub use client::Client;

@@ -1,12 +1,14 @@
 //! The tables: the one module tree that names the DynamoDB client. `keys` alone builds or splits a key.
 //!
 //! Every read that decides something is consistent; every query pages; every batch call asks again for what was left;
-//! transaction conflicts are retried here with jitter, since the SDK does not. Rows past their `ttl` or token expiry
-//! count as absent, although DynamoDB removes them late. Units are counted in [`Metrics`].
+//! transaction conflicts are retried with jitter, since the SDK does not: those of transactions here, those of single
+//! writes as [`conflict`] says. Rows past their `ttl` or token expiry count as absent, although DynamoDB removes them
+//! late. Units are counted in [`Metrics`].
 
 mod attributes;
 mod command;
 mod commit;
+mod conflict;
 mod connection;
 mod dialect;
 mod event;
@@ -46,9 +48,10 @@ use crate::config::{SessionConfig, StoreConfig};
 use crate::limits::{BATCH_GET_MAX_KEYS, BATCH_WRITE_MAX_ITEMS};
 use crate::metrics::Metrics;
 use attributes::Item;
+use conflict::SingleWrites;
 use keys::Key;
 
-/// How often a conflict or unprocessed rest is tried again before the caller hears of it.
+/// How often a conflict, or a batch of which nothing is done, is tried again before the caller hears of it.
 const ATTEMPTS_MAX: u32 = 8;
 
 /// How long a transaction may take with all its attempts: below the shortest timeout of a function, so that a client
@@ -107,6 +110,7 @@ impl Store {
             .region(Region::new(config.aws.region))
             .credentials_provider(config.aws.credentials)
             .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(50)))
+            .retry_classifier(SingleWrites)
             .timeout_config(timeouts);
         client.set_endpoint_url(config.endpoint);
         Self {
@@ -141,6 +145,7 @@ impl Store {
         let mut attempt = 0;
         while !keys.is_empty() {
             let rest = keys.split_off(keys.len().min(BATCH_GET_MAX_KEYS));
+            let asked = keys.len();
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)
@@ -155,7 +160,7 @@ impl Store {
             let unprocessed = output.unprocessed_keys.into_iter().flatten().flat_map(|(_, keys)| keys.keys);
             keys = unprocessed.collect();
             if !keys.is_empty() {
-                attempt = pause(attempt, "unprocessed keys").await?;
+                attempt = pause(if keys.len() < asked { 0 } else { attempt }, "unprocessed keys").await?;
             }
             keys.extend(rest);
         }
@@ -176,6 +181,7 @@ impl Store {
         let mut attempt = 0;
         while !requests.is_empty() {
             let rest = requests.split_off(requests.len().min(BATCH_WRITE_MAX_ITEMS));
+            let asked = requests.len();
             let write = self.client.batch_write_item().request_items(table, requests);
             let output =
                 write.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.map_err(classify)?;
@@ -184,7 +190,7 @@ impl Store {
             }
             requests = output.unprocessed_items.into_iter().flatten().flat_map(|(_, requests)| requests).collect();
             if !requests.is_empty() {
-                attempt = pause(attempt, "unprocessed items").await?;
+                attempt = pause(if requests.len() < asked { 0 } else { attempt }, "unprocessed items").await?;
             }
             requests.extend(rest);
         }

@@ -1,0 +1,296 @@
+//! A way to the tables on which the functions' calls meet what DynamoDB has and no embedded one does: conflicts of
+//! transactions, throttling, batches that are done in part, faults of its own, and answers that get lost.
+//!
+//! Bodies are as the service sends them: those of cancelled transactions stand in aws/aws-sdk-net#1292 and
+//! pynamodb/PynamoDB#1143, the others in the API's reference.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::passage::{self, Answer, Onward};
+
+const SERVICE: &str = "com.amazonaws.dynamodb.v20120810";
+
+/// What a call meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// Another transaction has an item of it under way.
+    Conflict,
+    /// The table has more to do than it is made for, one on demand.
+    Throttled,
+    /// The same of one with a provisioned throughput.
+    Exceeded,
+    /// A transaction with the same token is under way.
+    InProgress,
+    /// The service fails.
+    Fault,
+    /// The second half of a batch is left to be asked for again.
+    HalfDone,
+    /// It is done, and the connection ends before the answer.
+    AnswerLost,
+}
+
+/// Which tries of a call meet it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// The first ones of every call; tries are the same but for their token.
+    First(usize),
+    /// Each so-manieth of all calls.
+    Every(usize),
+}
+
+/// An operation, what happens to it, and when.
+pub type Rule = (&'static str, Trouble, When);
+
+/// A way to the tables.
+pub struct TroubledWay {
+    address: SocketAddr,
+    desk: Arc<Desk>,
+    clerk: JoinHandle<()>,
+}
+
+struct Desk {
+    server: String,
+    onward: Onward,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    rules: Vec<Rule>,
+    tries: HashMap<(usize, Value), usize>,
+    calls: HashMap<String, usize>,
+    met: HashMap<(String, Trouble), usize>,
+}
+
+impl TroubledWay {
+    /// A way to a server, by its URL; nothing is in it yet.
+    ///
+    /// # Panics
+    /// There is no free port.
+    pub async fn to(url: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let desk = Arc::new(Desk { server: url.to_owned(), onward: Onward::default(), book: Mutex::default() });
+        let at_work = Arc::clone(&desk);
+        let clerk = tokio::spawn(passage::serve(listener, move |parts, body| {
+            let desk = Arc::clone(&at_work);
+            async move { desk.answer(parts, body).await }
+        }));
+        Self { address, desk, clerk }
+    }
+
+    /// The URL of this end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What happens from now on, and nothing else.
+    pub fn set(&self, rules: &[Rule]) {
+        let mut book = self.desk.book();
+        book.rules = rules.to_vec();
+        book.tries.clear();
+    }
+
+    /// How many of the functions' calls of an operation have come so far.
+    #[must_use]
+    pub fn calls(&self, operation: &str) -> usize {
+        self.desk.book().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// How many calls of an operation have met this so far.
+    #[must_use]
+    pub fn met(&self, operation: &str, trouble: Trouble) -> usize {
+        self.desk.book().met.get(&(operation.to_owned(), trouble)).copied().unwrap_or_default()
+    }
+}
+
+impl Drop for TroubledWay {
+    fn drop(&mut self) {
+        self.clerk.abort();
+    }
+}
+
+impl Desk {
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, parts: Parts, body: Bytes) -> Option<Answer> {
+        let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        // The runtime's own calls, and the tests', have no token of a function.
+        if !parts.headers.contains_key("x-amz-security-token") {
+            return self.onward.pass(&self.server, parts, body).await;
+        }
+        let call: Value = serde_json::from_slice(&body).ok()?;
+        let met = self.book().meet(&operation, &call);
+        match met {
+            None => self.onward.pass(&self.server, parts, body).await,
+            Some(Trouble::AnswerLost) => {
+                self.onward.pass(&self.server, parts, body).await;
+                None
+            }
+            Some(Trouble::HalfDone) => self.do_half(parts, call).await,
+            Some(trouble) => Some(refusal(&operation, trouble, &call)),
+        }
+    }
+
+    /// Does the first half of a batch.
+    async fn do_half(&self, parts: Parts, mut call: Value) -> Option<Answer> {
+        let name = if call.to_string().contains("\"Keys\"") { "UnprocessedKeys" } else { "UnprocessedItems" };
+        let rest = halve(&mut call);
+        let mut done = json!({"Responses": {}, "ConsumedCapacity": []});
+        if call["RequestItems"].as_object().is_some_and(|tables| !tables.is_empty()) {
+            let answer = self.onward.pass(&self.server, parts, call.to_string().into()).await?;
+            done = serde_json::from_slice(&whole(answer).await?).ok()?;
+        }
+        done[name] = rest;
+        Some(response(StatusCode::OK, &done))
+    }
+}
+
+impl Book {
+    /// Counts a call; what it meets.
+    fn meet(&mut self, operation: &str, call: &Value) -> Option<Trouble> {
+        *self.calls.entry(operation.to_owned()).or_default() += 1;
+        let mut same = call.clone();
+        if let Some(fields) = same.as_object_mut() {
+            fields.remove("ClientRequestToken");
+        }
+        let mut found = None;
+        for (index, (of, trouble, when)) in self.rules.iter().enumerate() {
+            if *of != operation {
+                continue;
+            }
+            let key = if matches!(when, When::First(_)) { same.clone() } else { Value::Null };
+            let tries = self.tries.entry((index, key)).or_default();
+            *tries += 1;
+            let is_due = match when {
+                When::First(count) => *tries <= *count,
+                When::Every(count) => tries.is_multiple_of(*count),
+            };
+            found = found.or(is_due.then_some(*trouble));
+        }
+        if let Some(trouble) = found {
+            *self.met.entry((operation.to_owned(), trouble)).or_default() += 1;
+        }
+        found
+    }
+}
+
+/// Takes the second half out of each table's part of a batch; what was taken out.
+fn halve(call: &mut Value) -> Value {
+    let mut rest = Map::new();
+    let Some(tables) = call["RequestItems"].as_object_mut() else { return Value::Null };
+    for (table, part) in tables.iter_mut() {
+        let mut left = part.clone();
+        // A table's part is a list of writes, or has a list of keys.
+        let list = |part: &mut Value| {
+            let list = if part.is_array() { part } else { &mut part["Keys"] };
+            list.as_array_mut().map(std::mem::take).unwrap_or_default()
+        };
+        let put = |part: &mut Value, list: Vec<Value>| {
+            *(if part.is_array() { part } else { &mut part["Keys"] }) = Value::Array(list);
+        };
+        let mut first = list(part);
+        let second = first.split_off(first.len() / 2);
+        put(part, first);
+        put(&mut left, second);
+        rest.insert(table.clone(), left);
+    }
+    tables.retain(|_, part| {
+        let list = if part.is_array() { &*part } else { &part["Keys"] };
+        list.as_array().is_some_and(|list| !list.is_empty())
+    });
+    Value::Object(rest)
+}
+
+/// What DynamoDB says instead of doing it.
+fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
+    let (status, kind, message) = match trouble {
+        Trouble::Conflict => {
+            (StatusCode::BAD_REQUEST, "TransactionConflictException", "Transaction is ongoing for the item")
+        }
+        Trouble::Throttled => (
+            StatusCode::BAD_REQUEST,
+            "ThrottlingException",
+            "Throughput exceeds the current capacity of your table or index. DynamoDB is automatically scaling your \
+             table or index so please try again shortly.",
+        ),
+        Trouble::Exceeded => (
+            StatusCode::BAD_REQUEST,
+            "ProvisionedThroughputExceededException",
+            "The level of configured provisioned throughput for the table was exceeded. Consider increasing your \
+             provisioning level with the UpdateTable API.",
+        ),
+        Trouble::InProgress => (
+            StatusCode::BAD_REQUEST,
+            "TransactionInProgressException",
+            "The transaction with the given request token is already in progress.",
+        ),
+        Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            "The request processing has failed because of an unknown error, exception or failure.",
+        ),
+    };
+    let reason = match trouble {
+        Trouble::Conflict => "TransactionConflict",
+        Trouble::Throttled => "ThrottlingError",
+        Trouble::Exceeded => "ProvisionedThroughputExceeded",
+        Trouble::InProgress | Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost => "",
+    };
+    if operation == "TransactWriteItems" && !reason.is_empty() {
+        return response(status, &cancelled(call, reason, message));
+    }
+    let namespace = if kind == "ThrottlingException" { "com.amazon.coral.availability" } else { SERVICE };
+    response(status, &json!({"__type": format!("{namespace}#{kind}"), "message": message}))
+}
+
+/// A transaction that is cancelled because of its last item.
+fn cancelled(call: &Value, reason: &str, message: &str) -> Value {
+    let count = call["TransactItems"].as_array().map_or(1, Vec::len);
+    let mut reasons = vec![json!({"Code": "None"}); count - 1];
+    reasons.push(json!({"Code": reason, "Message": message}));
+    let codes: Vec<&str> = reasons.iter().filter_map(|reason| reason["Code"].as_str()).collect();
+    json!({
+        "__type": format!("{SERVICE}#TransactionCanceledException"),
+        "CancellationReasons": reasons,
+        "Message": format!(
+            "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]", codes.join(", ")
+        ),
+    })
+}
+
+fn response(status: StatusCode, body: &Value) -> Answer {
+    let body = body.to_string();
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amzn-requestid", "4KBNVRGD25RG1KEO9UT4V3FQDJVV4KQNSO5AEMVJF66Q9ASUAAJG")
+        .header("x-amz-crc32", crc32(body.as_bytes()).to_string());
+    response.body(Full::new(body.into())).expect("a response")
+}
+
+async fn whole(answer: Answer) -> Option<Bytes> {
+    use http_body_util::BodyExt as _;
+    Some(answer.into_body().collect().await.ok()?.to_bytes())
+}
+
+/// The checksum that every answer of the service carries: CRC-32 as zip has it.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 })
+    })
+}
