@@ -12,8 +12,8 @@
 //! | server frame → connection | [`codec`], [`outbound`] |
 //!
 //! Beside them: farewells ([`farewell`]) and those who left without one ([`ghost`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
-//! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs and traces ([`telemetry`]), counts ([`metrics`]), and what
-//! every function does around its handler ([`function`]).
+//! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), logs and traces ([`telemetry`]), counts ([`metrics`]), what every
+//! function does around its handler ([`function`]), and how its process ends ([`shutdown`]).
 
 pub mod auth;
 pub mod code;
@@ -38,6 +38,7 @@ pub mod outbound;
 pub mod producer;
 pub mod record;
 pub mod room;
+pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod text;

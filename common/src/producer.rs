@@ -1,17 +1,21 @@
 //! The Kafka producer: idempotent, `acks=all`, one record at a time, each delivery awaited before the handler returns
-//! (between invocations a function is frozen, so nothing may be left in flight).
+//! (between invocations a function is frozen, so nothing may be left in flight). [`Producer::close`] is for the end of the
+//! process.
 //!
 //! The partition is chosen here, by Java's murmur2 of the key and the **configured** number of partitions: a stale
 //! answer of a broker never sends one room to two partitions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::{KafkaConfig, TopicPrefix};
 use crate::metrics::{Count, Metrics};
@@ -25,6 +29,9 @@ pub const PRESENCE_TOPIC: &str = "chat-presence";
 /// The topic of records that no consumer could take.
 pub const DEAD_LETTER_TOPIC: &str = "chat-messages-dlt";
 
+/// How often the end of the process looks for what is still on its way.
+const CLOSING_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
 /// A record was not acknowledged. It may stand on the topic all the same: the caller's retry carries the same identity.
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
@@ -34,9 +41,23 @@ pub enum ProduceError {
     /// Nothing new is let in for now.
     #[error("ingress is closed")]
     Closed,
+    /// The process ends, before the brokers have acknowledged it.
+    #[error("the process ends")]
+    Ending,
     /// The topic is not in the configuration.
     #[error("the topic has no configured number of partitions")]
     UnknownTopic,
+}
+
+/// What becomes of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// They are taken.
+    Open,
+    /// No more are; those on their way are waited for.
+    Closing,
+    /// Nobody waits any more.
+    Closed,
 }
 
 /// Produces records.
@@ -45,6 +66,7 @@ pub struct Producer {
     partitions: HashMap<String, i32>,
     topic_prefix: TopicPrefix,
     ingress_closed: bool,
+    stage: watch::Sender<Stage>,
     inner: RwLock<Option<Arc<FutureProducer>>>,
     metrics: Arc<Metrics>,
 }
@@ -86,7 +108,8 @@ impl Producer {
         ] {
             client.set(name, value);
         }
-        Self { config: client, partitions, topic_prefix, ingress_closed, inner: RwLock::default(), metrics }
+        let (stage, inner) = (watch::Sender::new(Stage::Open), RwLock::default());
+        Self { config: client, partitions, topic_prefix, ingress_closed, stage, inner, metrics }
     }
 
     fn client(&self) -> Result<Arc<FutureProducer>, KafkaError> {
@@ -119,6 +142,9 @@ impl Producer {
         if self.ingress_closed && topic != DEAD_LETTER_TOPIC {
             return Err(ProduceError::Closed);
         }
+        if *self.stage.borrow() != Stage::Open {
+            return Err(ProduceError::Ending);
+        }
         let count = *self.partitions.get(topic).ok_or(ProduceError::UnknownTopic)?;
         let headers = headers
             .iter()
@@ -129,7 +155,11 @@ impl Producer {
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).partition(partition).headers(headers);
         (record.key, record.payload) = (key, value);
         let producer = self.client().map_err(ProduceError::Unacknowledged)?;
-        match producer.send(record, Timeout::After(std::time::Duration::ZERO)).await {
+        let sent = tokio::select! {
+            sent = producer.send(record, Timeout::After(Duration::ZERO)) => sent,
+            () = self.closed() => return Err(ProduceError::Ending),
+        };
+        match sent {
             Ok(_) => {
                 self.metrics.add(Count::Produces, 1);
                 self.metrics.add(Count::Accepted, is_command.into());
@@ -140,6 +170,26 @@ impl Producer {
                 Err(ProduceError::Unacknowledged(error))
             }
         }
+    }
+
+    /// Takes no more records, and waits until those on their way have arrived, no longer than this: whoever still waits
+    /// for one is told then that the process ends. Tells whether any was on its way.
+    pub async fn close(&self, limit: Duration) -> bool {
+        self.stage.send_replace(Stage::Closing);
+        let client = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_busy = || client.as_ref().is_some_and(|client| client.in_flight_count() > 0);
+        let (was_busy, deadline) = (is_busy(), Instant::now() + limit);
+        while is_busy() && Instant::now() < deadline {
+            tokio::time::sleep(CLOSING_POLL_INTERVAL).await;
+        }
+        self.stage.send_replace(Stage::Closed);
+        was_busy
+    }
+
+    /// Waits until nobody waits for records any more.
+    async fn closed(&self) {
+        // The sender lives in `self`, so the channel cannot be closed.
+        drop(self.stage.subscribe().wait_for(|stage| *stage == Stage::Closed).await);
     }
 
     /// After a fatal error librdkafka refuses everything for ever, and a record that timed out leaves a gap in an
@@ -165,7 +215,7 @@ impl Producer {
     pub fn is_misconfigured(error: &ProduceError) -> bool {
         match error {
             ProduceError::UnknownTopic => true,
-            ProduceError::Closed => false,
+            ProduceError::Closed | ProduceError::Ending => false,
             ProduceError::Unacknowledged(error) => matches!(
                 error.rdkafka_error_code(),
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::TopicAuthorizationFailed)
@@ -260,6 +310,55 @@ mod tests {
     async fn a_producer_that_failed_for_good_is_replaced() {
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         check(&[error], Err(ErrorCode::Unavailable)).await;
+    }
+
+    /// A producer on a broker of its own, which takes this long for each answer from now on.
+    async fn on_slow_broker(answer_after: Duration) -> (MockCluster<'static, DefaultProducerContext>, Producer) {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
+        let config = KafkaConfig { client, partitions, topic_prefix: TopicPrefix::default(), ingress_closed: false };
+        let producer = Producer::new(config, Arc::default()).unwrap();
+        assert_eq!(send(&producer).await, Ok(()));
+        cluster.broker_round_trip_time(1, answer_after).unwrap();
+        (cluster, producer)
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_arrives_before_the_end() {
+        let (_cluster, producer) = on_slow_broker(Duration::from_millis(100)).await;
+        let sent = send(&producer);
+        tokio::pin!(sent);
+        assert!(futures_util::poll!(&mut sent).is_pending());
+        assert!(producer.close(Duration::from_secs(10)).await);
+        assert_eq!(sent.await, Ok(()));
+        assert_eq!(send(&producer).await, Err(ErrorCode::Unavailable), "nothing is taken any more");
+        assert!(!producer.close(Duration::from_secs(10)).await, "nothing is on its way");
+    }
+
+    /// As a session's signal is left to itself when it takes too long.
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_arrives_too() {
+        let (_cluster, producer) = on_slow_broker(Duration::from_millis(100)).await;
+        {
+            let abandoned = send(&producer);
+            tokio::pin!(abandoned);
+            assert!(futures_util::poll!(abandoned).is_pending());
+        }
+        assert!(producer.close(Duration::from_secs(10)).await);
+        assert_eq!(producer.client().unwrap().in_flight_count(), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_at_the_end_is_told() {
+        let (_cluster, producer) = on_slow_broker(Duration::from_secs(60)).await;
+        let sent = send(&producer);
+        tokio::pin!(sent);
+        assert!(futures_util::poll!(&mut sent).is_pending());
+        assert!(producer.close(Duration::from_millis(100)).await);
+        assert_eq!(sent.await, Err(ErrorCode::Unavailable));
     }
 
     /// The expected hashes stand in Apache Kafka's own test of its `Utils.murmur2`.

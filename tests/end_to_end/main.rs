@@ -30,6 +30,7 @@ mod reading;
 mod resume;
 mod rooms;
 mod sessions;
+mod shutdown;
 mod stomp;
 mod sweeper;
 mod traces;

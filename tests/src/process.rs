@@ -112,9 +112,17 @@ impl Process {
         }
     }
 
-    /// Asks the process to end.
-    pub(crate) fn terminate(&self) {
-        send_signal(Pid::from_child(&self.child), Signal::TERM);
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send_signal(Pid::from_child(&self.child), signal);
+    }
+
+    /// The process and those that it has started, as Linux shows them.
+    pub(crate) fn family(&self) -> Vec<i32> {
+        let own = Pid::from_child(&self.child).as_raw_pid();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten();
+        let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| *pid == own || status(*pid).is_some_and(|(_, parent)| parent == own)).collect()
     }
 
     /// Waits for the end. Blocks.
@@ -125,6 +133,20 @@ impl Process {
         }
         Ended { code, output: self.output.so_far(), log: self.log.so_far() }
     }
+}
+
+/// Whether a process runs: one whose parent has not noticed its end yet does not.
+#[must_use]
+pub fn runs(pid: i32) -> bool {
+    status(pid).is_some_and(|(state, _)| state != "Z")
+}
+
+/// A process's state and its parent.
+fn status(pid: i32) -> Option<(String, i32)> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in brackets and may hold any.
+    let mut fields = line.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 /// Sends a signal; a process that has ended already is as good.

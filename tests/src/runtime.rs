@@ -20,7 +20,8 @@ use crate::http::Http;
 use crate::person::Person;
 use crate::process::{Lines, Process, send_signal};
 
-pub use crate::process::Ended;
+pub use crate::process::{Ended, runs};
+pub use rustix::process::Signal as UnixSignal;
 
 /// Names a system that runs already, by its line of JSON.
 const ENDPOINTS_VARIABLE: &str = "MADANG_ENDPOINTS";
@@ -156,7 +157,24 @@ impl Runtime {
     /// # Panics
     /// It is not this test's own.
     pub fn terminate(&self) {
-        self.process.as_ref().expect("a system of this test's own").terminate();
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends the system a signal.
+    ///
+    /// # Panics
+    /// It is not this test's own.
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("a system of this test's own").signal(signal);
+    }
+
+    /// The processes of the system: its own and those that it has started.
+    ///
+    /// # Panics
+    /// It is not this test's own.
+    #[must_use]
+    pub fn family(&self) -> Vec<i32> {
+        self.process.as_ref().expect("a system of this test's own").family()
     }
 
     /// Waits for the end.
@@ -254,12 +272,21 @@ impl Runtime {
         functions.into_iter().filter(|function| function.name == name).map(|function| function.pid).collect()
     }
 
-    /// Kills every process of a function at once, as a crash would.
-    pub async fn crash(&self, name: &str) {
+    /// Sends every process of a function a signal; which those are.
+    ///
+    /// # Panics
+    /// It cannot be sent.
+    pub async fn signal_function(&self, name: &str, signal: Signal) -> Vec<i32> {
         let pids = self.processes_of(name).await;
         for pid in &pids {
-            send_signal(Pid::from_raw(*pid).expect("a process id"), Signal::KILL);
+            send_signal(Pid::from_raw(*pid).expect("a process id"), signal);
         }
+        pids
+    }
+
+    /// Kills every process of a function at once, as a crash would.
+    pub async fn crash(&self, name: &str) {
+        let pids = self.signal_function(name, Signal::KILL).await;
         eventually(&format!("the end of the processes of {name}"), async || {
             let running = self.processes_of(name).await;
             (!running.iter().any(|pid| pids.contains(pid))).then_some(())
@@ -342,6 +369,12 @@ impl Runtime {
     pub async fn counted<const N: usize>(&self, function: &str, names: &[&str; N]) -> [f64; N] {
         let counts = self.http().get("/dev/metrics").await.good(200);
         names.map(|name| counts[function][name].as_f64().unwrap_or_default())
+    }
+
+    /// The lines of the log so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.so_far()
     }
 
     /// How many lines of the log hold a text.

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tests::deadline::within;
 use tests::template::Function;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -20,7 +20,12 @@ fn value(variable: &str, value: String) -> String {
     }
 }
 
-/// Starts a function; the first thing that it asks of Lambda.
+/// Lambda's answer to an extension: functions register one to hear of their end.
+const REGISTERED: &str = "HTTP/1.1 200 OK\r\nlambda-extension-identifier: 1\r\ncontent-type: application/json\r\n\
+    connection: close\r\ncontent-length: 65\r\n\r\n\
+    {\"functionName\":\"f\",\"functionVersion\":\"1\",\"handler\":\"bootstrap\"} ";
+
+/// Starts a function; the first thing that it asks of Lambda for itself.
 async fn first_call(function: &Function) -> String {
     let lambda = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let own = function.variables().into_iter().map(|(name, text)| (name.clone(), value(&name, text)));
@@ -39,10 +44,20 @@ async fn first_call(function: &Function) -> String {
         .spawn()
         .unwrap();
     let call = async {
-        let (stream, _) = lambda.accept().await.unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).await.unwrap();
-        line
+        let mut open = Vec::new();
+        loop {
+            let (stream, _) = lambda.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            if !line.contains(" /2020-01-01/extension/") {
+                return line;
+            }
+            if line.starts_with("POST ") {
+                stream.write_all(REGISTERED.as_bytes()).await.unwrap();
+            }
+            open.push(stream);
+        }
     };
     tokio::select! {
         call = within(&function.name, call) => call,

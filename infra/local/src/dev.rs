@@ -14,7 +14,7 @@
 //! Anybody who reaches these is anybody in the chat. So they answer only to a name of this machine itself (another name
 //! that leads here is DNS rebinding) and not to pages of other origins.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -120,8 +120,11 @@ impl Dev {
             Err(error) => return message(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         match &self.gate {
-            Some(gate) => gate.take_away(settings.topics_away.clone()),
-            None if settings.topics_away.is_empty() => {}
+            Some(gate) => {
+                gate.take_away(settings.topics_away.clone());
+                gate.delay(Duration::from_millis(settings.broker_delay_ms));
+            }
+            None if settings.topics_away.is_empty() && settings.broker_delay_ms == 0 => {}
             None => return message(StatusCode::BAD_REQUEST, "only the embedded broker's topics can be taken away"),
         }
         if let Some(event_source) = self.event_source.read().await.as_ref() {

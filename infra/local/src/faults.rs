@@ -17,6 +17,8 @@ pub(crate) struct FaultSettings {
     drop_disconnect: bool,
     /// The event source starts no batch.
     pub(crate) pause_event_source: bool,
+    /// How long the embedded broker takes for each answer, in milliseconds.
+    pub(crate) broker_delay_ms: u64,
     /// Topics that nobody can produce to or read; only on the embedded broker.
     pub(crate) topics_away: BTreeSet<String>,
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    sync::watch,
+    time::{Instant, timeout},
 };
 use topics::Scale;
 
@@ -30,6 +31,9 @@ const LAG_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the end then waits for the batches in flight: their function's timeout is far longer.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Signals that come so soon after one are the same wish: a terminal and whoever started this process both send it.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// How long the ready room may take.
 const ROOM_LIMIT: Duration = Duration::from_secs(15);
@@ -81,12 +85,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
         Err(error) = runtime.announce(arguments) => return Err(format!("standard output is closed: {error}")),
         () = signals.next() => {}
     }
-    tracing::info!("ending: connections are closed, acknowledged messages are stored; a second signal ends at once");
+    tracing::info!("ending: connections are closed, acknowledged messages are stored; a second signal waits for less");
+    let hurry = watch::Sender::new(false);
     tokio::select! {
-        () = runtime.end() => {}
-        () = signals.next() => tracing::warn!("ended at once"),
+        () = runtime.end(hurry.subscribe()) => Ok(()),
+        () = signals.further(&hurry) => Err("ended at once: what was acknowledged may not be stored".to_owned()),
     }
-    Ok(())
 }
 
 async fn start(arguments: &Arguments) -> Result<Runtime, String> {
@@ -231,14 +235,16 @@ impl Runtime {
         }
     }
 
-    /// Ends in the order that loses nothing: no more input, then its delivery, then those who deliver it.
-    async fn end(self) {
+    /// Ends in the order that loses nothing: no more input, then its delivery, then those who deliver it. Who is in a
+    /// hurry waits for the delivery alone: for no answer that clients wait for, and for no invocation.
+    async fn end(self, hurry: watch::Receiver<bool>) {
         self.faults.set(FaultSettings::default());
         if let Some(gate) = self.backing.gate() {
             gate.take_away(BTreeSet::new());
+            gate.delay(Duration::ZERO);
         }
-        self.gateway.drain().await;
-        self.schedule.stop().await;
+        unless_in_a_hurry(&hurry, self.gateway.drain()).await;
+        unless_in_a_hurry(&hurry, self.schedule.stop()).await;
         if let Some(event_source) = self.event_source.write().await.take() {
             event_source.resume();
             if !event_source.drained(LAG_LIMIT).await {
@@ -251,11 +257,20 @@ impl Runtime {
                 tracing::warn!("a batch did not end in time");
             }
         }
-        self.functions.stop().await;
+        unless_in_a_hurry(&hurry, self.functions.stop()).await;
         if let Some(tables) = self.backing.tables {
             tables.stop().await;
         }
         drop(self.backing.broker);
+    }
+}
+
+/// Waits for something as long as there is no hurry.
+async fn unless_in_a_hurry(hurry: &watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    let mut hurry = hurry.clone();
+    tokio::select! {
+        () = work => {}
+        Ok(_) = hurry.wait_for(|hurry| *hurry) => {}
     }
 }
 
@@ -268,6 +283,27 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// What follows the first signal: the next one is a hurry, and returns with the one after that.
+    async fn further(&mut self, hurry: &watch::Sender<bool>) {
+        self.next_wish().await;
+        tracing::warn!(
+            "waiting no longer than acknowledged messages need; a third signal does not wait for them either"
+        );
+        hurry.send_replace(true);
+        self.next_wish().await;
+    }
+
+    /// The next signal that is a wish of its own.
+    async fn next_wish(&mut self) {
+        let last = Instant::now();
+        loop {
+            self.next().await;
+            if last.elapsed() >= SAME_WISH {
+                return;
+            }
         }
     }
 }

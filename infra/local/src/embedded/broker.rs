@@ -80,6 +80,7 @@ enum Command {
     Lift,
     Lower,
     TakeAway(BTreeSet<String>),
+    Delay(Duration),
     Stop,
 }
 
@@ -133,6 +134,11 @@ impl Gate {
     /// partition of it has a leader, so that nobody can produce to it or read it.
     pub(crate) fn take_away(&self, topics: BTreeSet<String>) {
         send(&self.commands, Command::TakeAway(topics));
+    }
+
+    /// Has the broker take so long for each answer from now on; what it is asked is done at once all the same.
+    pub(crate) fn delay(&self, answers: Duration) {
+        send(&self.commands, Command::Delay(answers));
     }
 
     /// Opens the gate for as long as the answer is kept.
@@ -196,6 +202,11 @@ fn serve(cluster: &Cluster, partitions: &BTreeMap<String, i32>, commands: &Recei
                 set_leaders(cluster, partitions, away.difference(&topics), Some(BROKER_ID));
                 set_leaders(cluster, partitions, topics.difference(&away), None);
                 away = topics;
+            }
+            Ok(Command::Delay(answers)) => {
+                if let Err(error) = cluster.broker_round_trip_time(BROKER_ID, answers) {
+                    tracing::error!(%error, "the embedded broker does not change its pace");
+                }
             }
             Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
