@@ -18,6 +18,10 @@
 //! what stood in the log when this invocation began, unless this batch brings back events that may never have been
 //! posted; then the mark stays below the first of them.
 
+mod memberships;
+
+pub use memberships::Memberships;
+
 use std::collections::{BTreeSet, HashSet};
 
 use aws_lc_rs::digest;

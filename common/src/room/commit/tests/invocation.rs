@@ -96,16 +96,16 @@ impl Invocation {
             }
             Stage::ReadRest(state) => {
                 self.batch.loaded(table.load(state, &self.batch.lookups()));
-                self.next_write(told)
+                self.next_write(table, told)
             }
             Stage::Write(transaction) => match table.write(&transaction) {
                 Ok(()) => {
                     self.batch.written();
-                    self.next_write(told)
+                    self.next_write(table, told)
                 }
                 Err(Canceled::Invalid) => {
                     self.batch.invalid();
-                    self.next_write(told)
+                    self.next_write(table, told)
                 }
                 Err(Canceled::Condition) if self.races + 1 < RACES_MAX => {
                     self.races += 1;
@@ -134,7 +134,7 @@ impl Invocation {
         };
     }
 
-    fn next_write(&mut self, told: &mut Told) -> Stage {
+    fn next_write(&mut self, table: &Table, told: &mut Told) -> Stage {
         while let Some(transaction) = self.batch.next_transaction() {
             if !transaction.is_empty() {
                 return Stage::Write(transaction);
@@ -145,7 +145,20 @@ impl Invocation {
             told.outcome(record, outcome);
         }
         assert_eq!(self.batch.outcomes().len(), self.len(), "every record has its outcome");
+        self.check_memberships(table);
         Stage::ReadEvents
+    }
+
+    fn check_memberships(&self, table: &Table) {
+        let Memberships { standing, ended } = self.batch.memberships();
+        assert!(standing.iter().all(|user| table.members.contains_key(*user)), "no members: {standing:?}");
+        // Whoever loads again does not look up those whose records are decided.
+        let looked_up = self.races == 0;
+        assert!(!looked_up || !ended.iter().any(|user| table.members.contains_key(user)), "members: {ended:?}");
+        for (record, outcome) in self.batch.records().iter().zip(self.batch.outcomes()) {
+            let is_known = standing.contains(&&record.sender) || ended.contains(&record.sender);
+            assert!(!looked_up || outcome.event().is_none() || is_known, "nobody knows of the sender of {outcome:?}");
+        }
     }
 
     fn next_post(&self, postings: Vec<Posting>) -> Stage {
