@@ -13,8 +13,10 @@ use crate::limits::{
     SESSIONS_PER_USER_MAX, STOMP_MESSAGE_DEFAULT_BYTES, STOMP_MESSAGE_MIN_BYTES,
 };
 
+mod cache;
 mod kafka;
 
+pub use cache::CacheConfig;
 pub use kafka::{KafkaConfig, TopicPrefix};
 
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesOrdered, TryStreamExt as _};
 use tracing::{Instrument as _, Span};
 
+use crate::cache::Cache;
 use crate::code::{ErrorCode, Refusal};
 use crate::codec::frame::Commands;
 use crate::command::{RoomChange, SendMessage};
@@ -29,6 +30,15 @@ pub async fn require_member(store: &Store, room: &RoomId, user: &UserId) -> Resu
         Some(member) => Ok(member),
         None => Err(missing_membership(store, room).await?.into()),
     }
+}
+
+/// Lets a member in where nothing but the membership is asked, and where it is asked once more behind the door: the cache
+/// may say yes, the table alone says no.
+async fn admit(store: &Store, cache: &Cache, room: &RoomId, user: &UserId, now: Time) -> Result<(), Failure> {
+    if cache.knows_member(room, user, now).await {
+        return Ok(());
+    }
+    require_member(store, room, user).await.map(drop)
 }
 
 /// Why somebody is not a member: there is no such room, or they are not in it.
@@ -56,11 +66,12 @@ pub struct Origin {
 /// The sender is not a member, or the record was not acknowledged.
 pub async fn send_message(
     store: &Store,
+    cache: &Cache,
     producer: &Producer,
     origin: Origin,
     send: SendMessage,
 ) -> Result<CommandId, Failure> {
-    require_member(store, &send.room, &origin.sender).await?;
+    admit(store, cache, &send.room, &origin.sender, origin.received_at).await?;
     let body = RecordBody::Send { client_message_id: send.client_message_id, content: send.content };
     let id = CommandId::new(origin.received_at, rand::random());
     produce(producer, id, origin, send.room, body).await?;
@@ -143,13 +154,14 @@ fn bodies(change: RoomChange) -> Vec<RecordBody> {
 /// The reader is not a member, or the record was not acknowledged.
 pub async fn mark_read(
     store: &Store,
+    cache: &Cache,
     producer: &Producer,
     reader: &UserId,
     room: &RoomId,
     seq: Seq,
     now: Time,
 ) -> Result<CommandId, Failure> {
-    require_member(store, room, reader).await?;
+    admit(store, cache, room, reader, now).await?;
     let id = CommandId::new(now, rand::random());
     let (room_id, user_id) = (room.clone(), reader.clone());
     let marker = Marker { v: SCHEMA_VERSION, id, room_id, user_id, seq, received_at: now };
@@ -163,12 +175,13 @@ pub async fn mark_read(
 /// They are not a member, or the record was not acknowledged.
 pub async fn type_in(
     store: &Store,
+    cache: &Cache,
     producer: &Producer,
     user: &UserId,
     room: &RoomId,
     now: Time,
 ) -> Result<(), Failure> {
-    require_member(store, room, user).await?;
+    admit(store, cache, room, user, now).await?;
     Ok(signal(producer, user, SignalBody::Typing { room_id: room.clone() }, now).await?)
 }
 

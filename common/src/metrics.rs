@@ -43,9 +43,15 @@ pub enum Count {
     Lagged,
     /// What was due and the sweeper did.
     Swept,
+    /// Memberships that the cache knew of, so that the table was not asked.
+    CacheHits,
+    /// Memberships that it did not know of.
+    CacheMisses,
+    /// Asks that failed; after one the cache is left alone for a while.
+    CacheFailures,
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
     "ReadHalfUnits",
     "WriteUnits",
     "Produces",
@@ -61,6 +67,9 @@ const NAMES: [&str; 15] = [
     "DeadLetters",
     "Lagged",
     "Swept",
+    "CacheHits",
+    "CacheMisses",
+    "CacheFailures",
 ];
 
 /// What is measured: each value is kept, so that percentiles can be asked for.

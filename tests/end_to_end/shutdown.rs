@@ -20,7 +20,8 @@ async fn end_function(madang: &Runtime, name: &str) {
     eventually(&format!("the end of {name}"), async || (!pids.iter().any(|pid| runs(*pid))).then_some(())).await;
     eventually(&format!("the end of {name} in the log"), async || {
         let own = format!("function=\"{name}\"");
-        let ends = madang.log().into_iter().filter(|line| line.contains(&own) && line.contains("another one is started"));
+        let ends =
+            madang.log().into_iter().filter(|line| line.contains(&own) && line.contains("another one is started"));
         let ends: Vec<String> = ends.collect();
         for end in &ends {
             assert!(end.contains(IN_ORDER), "{end}");

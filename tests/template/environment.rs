@@ -125,6 +125,7 @@ fn no_secret_stands_in_the_template() {
         "KAFKA_SSL_CA_PEM",
         "KAFKA_SSL_CERTIFICATE_PEM",
         "KAFKA_SSL_KEY_PEM",
+        "CACHE_URL",
     ];
     for (name, stack) in stacks() {
         for function in stack.functions() {

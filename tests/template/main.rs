@@ -39,6 +39,7 @@ const MSK: &[(&str, &str)] = &[
     ("MskCluster", "chat/abcd1234-abcd-cafe-abab-9876543210ab-4"),
     ("SubnetIds", "subnet-1,subnet-2"),
     ("SecurityGroupIds", "sg-1"),
+    ("CacheUrlSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cache-AbCdEf"),
 ];
 const MSK_SERVERLESS: &[(&str, &str)] = &[
     ("Kafka", "msk-serverless"),

@@ -13,7 +13,7 @@
 //! | any | 4k + 2⌈k / 49⌉ | k + 1 + s + u | 4 + 2⌈k / 49⌉ / k and 1 + (1 + s + u) / k |
 //!
 //! One transaction holds 49 messages (99 items), so a batch of more writes the head more than once: 0.04 units a message.
-//! At ingress a message reads its connection and its membership: 2 units.
+//! At ingress a message reads its connection and its membership: 2 units, or 1 where a cache knows the membership.
 //!
 //! | call | write units | read units |
 //! |---|---|---|

@@ -54,7 +54,8 @@ impl Api {
 
     pub(crate) async fn read(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
         let seq = json::read_seq(&call.fields()?)?;
-        let command_id = ingress::mark_read(&self.store, &self.producer, &call.user, room, seq, call.now).await?;
+        let command_id =
+            ingress::mark_read(&self.store, &self.cache, &self.producer, &call.user, room, seq, call.now).await?;
         Ok(Answer::accepted(&Commands::One { command_id }))
     }
 

@@ -1,6 +1,7 @@
 //! The story of one call: CORS, route, token, then the call itself; every failure is a problem with a code.
 
 use common::auth::{Verifier, bearer};
+use common::cache::Cache;
 use common::code::{ErrorCode, Refusal};
 use common::config::AllowedOrigins;
 use common::cursor::Cursors;
@@ -21,6 +22,7 @@ pub(crate) struct Api {
     pub(crate) verifier: Verifier,
     pub(crate) origins: AllowedOrigins,
     pub(crate) store: Store,
+    pub(crate) cache: Cache,
     pub(crate) producer: Producer,
     pub(crate) cursors: Cursors,
 }

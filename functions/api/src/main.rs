@@ -17,7 +17,8 @@ mod route;
 use std::sync::Arc;
 
 use common::auth::Verifier;
-use common::config::{AllowedOrigins, JwtConfig, KafkaConfig, StoreConfig, cursor_key};
+use common::cache::Cache;
+use common::config::{AllowedOrigins, CacheConfig, JwtConfig, KafkaConfig, StoreConfig, cursor_key};
 use common::cursor::Cursors;
 use common::function::Function;
 use common::producer::Producer;
@@ -33,6 +34,7 @@ async fn main() -> Result<(), Error> {
         verifier: Verifier::new(JwtConfig::new(environment)?)?,
         origins: AllowedOrigins::new(environment)?,
         store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
+        cache: Cache::new(CacheConfig::new(environment)?, Arc::clone(metrics)),
         producer: Producer::new(KafkaConfig::new(environment)?, Arc::clone(metrics))?,
         cursors: Cursors::new(&cursor_key(environment)?),
     });

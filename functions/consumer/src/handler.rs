@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use common::cache::Cache;
 use common::config::TopicPrefix;
 use common::failure::Failure;
 use common::id::{RoomId, Seq};
@@ -31,6 +32,7 @@ const RACES_MAX: usize = 20;
 /// What the consumer works with.
 pub(crate) struct Consumer {
     pub(crate) store: Store,
+    pub(crate) cache: Cache,
     pub(crate) topic_prefix: TopicPrefix,
     pub(crate) producer: Producer,
     pub(crate) outbound: Outbound,
@@ -120,6 +122,8 @@ impl Consumer {
             let commits = Commits::begin(batch.records(), &traces);
             self.commit(&room, &mut batch, now).await?;
             let traces = commits.end(&batch);
+            // Before whoever is removed hears of it.
+            self.cache.keep(&room, &batch.memberships(), now).await;
             self.deliver(post_office, &room, &batch, &traces, now).await
         };
         if !finish(&raw, deadline, work).instrument(span).await {

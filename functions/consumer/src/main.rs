@@ -14,7 +14,10 @@ mod typing;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::config::{KafkaConfig, OutboundConfig, StoreConfig, partial_batch_responses, stomp_message_bytes};
+use common::cache::Cache;
+use common::config::{
+    CacheConfig, KafkaConfig, OutboundConfig, StoreConfig, partial_batch_responses, stomp_message_bytes,
+};
 use common::function::Function;
 use common::outbound::Outbound;
 use common::producer::Producer;
@@ -34,6 +37,7 @@ async fn main() -> Result<(), Error> {
     let kafka = KafkaConfig::new(environment)?;
     let consumer = Arc::new(Consumer {
         store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
+        cache: Cache::new(CacheConfig::new(environment)?, Arc::clone(metrics)),
         topic_prefix: kafka.topic_prefix.clone(),
         producer: Producer::new(kafka, Arc::clone(metrics))?,
         outbound: Outbound::new(OutboundConfig::new(environment)?, Arc::clone(metrics)),

@@ -2,6 +2,7 @@
 //! no field of a frame can say otherwise.
 
 use common::auth::Verifier;
+use common::cache::Cache;
 use common::code::ByeCode;
 use common::codec::frame::{ClientFrame, ServerFrame};
 use common::codec::{Dialect, Session, json};
@@ -19,6 +20,7 @@ use common::time::Time;
 pub(crate) struct MessageFunction {
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
+    pub(crate) cache: Cache,
     pub(crate) producer: Producer,
     pub(crate) outbound: Outbound,
     pub(crate) cursors: Cursors,

@@ -10,7 +10,10 @@ mod subscribe;
 use std::sync::Arc;
 
 use common::auth::Verifier;
-use common::config::{JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, cursor_key, stomp_message_bytes};
+use common::cache::Cache;
+use common::config::{
+    CacheConfig, JwtConfig, KafkaConfig, OutboundConfig, StoreConfig, cursor_key, stomp_message_bytes,
+};
 use common::cursor::Cursors;
 use common::function::Function;
 use common::outbound::Outbound;
@@ -26,6 +29,7 @@ async fn main() -> Result<(), Error> {
     let message = Arc::new(MessageFunction {
         verifier: Verifier::new(JwtConfig::new(environment)?)?,
         store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
+        cache: Cache::new(CacheConfig::new(environment)?, Arc::clone(metrics)),
         producer: Producer::new(KafkaConfig::new(environment)?, Arc::clone(metrics))?,
         outbound: Outbound::new(OutboundConfig::new(environment)?, Arc::clone(metrics)),
         cursors: Cursors::new(&cursor_key(environment)?),

@@ -100,7 +100,7 @@ impl MessageFunction {
         command: Command,
         now: Time,
     ) -> Result<ServerFrame, Failure> {
-        let (store, producer, user) = (&self.store, &self.producer, &principal.user);
+        let (store, cache, producer, user) = (&self.store, &self.cache, &self.producer, &principal.user);
         let reply_to = ReplyTo {
             connection: connection.id.clone(),
             dialect: connection.dialect.clone(),
@@ -115,16 +115,16 @@ impl MessageFunction {
         let commands = match command {
             Command::Send(send) => {
                 client_message_id = Some(send.client_message_id.clone());
-                Some(Commands::One { command_id: ingress::send_message(store, producer, origin, send).await? })
+                Some(Commands::One { command_id: ingress::send_message(store, cache, producer, origin, send).await? })
             }
             Command::Change { room, change } => {
                 Some(ingress::change_room(store, producer, origin, room, change).await?)
             }
-            Command::Read { room, seq } => {
-                Some(Commands::One { command_id: ingress::mark_read(store, producer, user, &room, seq, now).await? })
-            }
+            Command::Read { room, seq } => Some(Commands::One {
+                command_id: ingress::mark_read(store, cache, producer, user, &room, seq, now).await?,
+            }),
             Command::Typing { room } => {
-                ingress::type_in(store, producer, user, &room, now).await?;
+                ingress::type_in(store, cache, producer, user, &room, now).await?;
                 None
             }
             // Those are answered with frames of their own.

@@ -66,6 +66,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 7_200_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_connection_ms: u64,
 
+    /// Have the functions keep memberships in this cache (Redis protocol), such as redis://127.0.0.1:6379
+    #[arg(long, value_name = "URL")]
+    pub(crate) cache_url: Option<String>,
+
     /// Seconds between two runs of the sweeper, as its schedule has them
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sweep_interval: u64,

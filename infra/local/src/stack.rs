@@ -79,6 +79,7 @@ pub(crate) fn variables(arguments: &Arguments, addresses: &Addresses<'_>, signer
         ("JWT_AUDIENCE", AUDIENCE.into()),
         ("ALLOWED_ORIGINS", arguments.allow_origin.join(",")),
         ("CURSOR_KEY", cursor_key),
+        ("CACHE_URL", arguments.cache_url.clone().unwrap_or_default()),
         ("PARTIAL_BATCH_RESPONSES", (!arguments.no_partial_responses).to_string()),
     ];
     let handed_on = HANDED_ON.iter().filter_map(|name| Some((*name, env::var(name).ok()?)));
