@@ -13,6 +13,7 @@
 //! | [`cluster`] | the Kafka cluster that systems use, when it is not the embedded one of each |
 //! | [`collector`] | a collector of traces |
 //! | [`broker`] | records straight to and from the topics |
+//! | [`redis`] | a Redis server of a test's own |
 //! | [`tcp`] | a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
 //! | [`trouble`] | a way to the tables on which calls go wrong as DynamoDB lets them |
@@ -39,6 +40,7 @@ mod passage;
 pub mod permitted;
 pub mod person;
 mod process;
+pub mod redis;
 pub mod runtime;
 mod socket;
 pub mod stomp;

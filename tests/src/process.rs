@@ -15,7 +15,7 @@ use crate::workspace;
 
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// Waits for the end of the test process (its end of the pipe breaks), then ends the runtime.
+/// Waits for the end of the test process (its end of the pipe breaks), then ends the other one.
 const GUARD: &str = r#"cat >/dev/null; kill -TERM "$1" 2>/dev/null && sleep 3; kill -KILL "$1" 2>/dev/null"#;
 
 /// What a process has written so far, line by line.
@@ -84,13 +84,7 @@ impl Process {
         command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the local runtime was just built");
-        let guard = Command::new("sh")
-            .args(["-c", GUARD, "sh", &child.id().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("every Unix has a shell");
+        let guard = guard(&child);
         let (output, log) = (Lines::default(), Lines::default());
         let (first, first_line) = channel();
         let readers = vec![
@@ -147,6 +141,17 @@ fn status(pid: i32) -> Option<(String, i32)> {
     // The name stands in brackets and may hold any.
     let mut fields = line.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+/// A process that ends another one when the test process has ended, however that was.
+pub(crate) fn guard(child: &Child) -> Child {
+    Command::new("sh")
+        .args(["-c", GUARD, "sh", &child.id().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("every Unix has a shell")
 }
 
 /// Sends a signal; a process that has ended already is as good.
