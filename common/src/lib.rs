@@ -6,7 +6,7 @@
 //! |---|---|
 //! | event (what AWS hands a function) | [`gateway`], [`kafka_event`] |
 //! | client frame → command | [`codec`], [`command`] |
-//! | record (on Kafka) | [`record`], [`producer`] |
+//! | record (on Kafka) | [`record`], [`producer`], [`kafka_client`] |
 //! | room event (in a room's log) | [`room`] |
 //! | item (in DynamoDB) | [`store`] |
 //! | server frame → connection | [`codec`], [`outbound`] |
@@ -33,9 +33,12 @@ mod http;
 pub mod id;
 pub mod ingress;
 pub mod json;
+pub mod kafka_client;
 pub mod kafka_event;
 pub mod limits;
 pub mod metrics;
+#[cfg(feature = "msk-iam")]
+mod msk_iam;
 pub mod outbound;
 pub mod producer;
 pub mod record;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{KafkaConfig, TopicPrefix};
+use crate::kafka_client::KafkaContext;
 use crate::metrics::{Count, Metrics};
 
 /// The topic of commands that change a room.
@@ -60,14 +61,17 @@ enum Stage {
     Closed,
 }
 
+type KafkaProducer = FutureProducer<KafkaContext>;
+
 /// Produces records.
 pub struct Producer {
     config: ClientConfig,
+    context: KafkaContext,
     partitions: HashMap<String, i32>,
     topic_prefix: TopicPrefix,
     ingress_closed: bool,
     stage: watch::Sender<Stage>,
-    inner: RwLock<Option<Arc<FutureProducer>>>,
+    inner: RwLock<Option<Arc<KafkaProducer>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -85,7 +89,7 @@ impl Producer {
     /// Makes the client when it first produces, for a function that may never do.
     #[must_use]
     pub fn lazy(config: KafkaConfig, metrics: Arc<Metrics>) -> Self {
-        let KafkaConfig { mut client, partitions, topic_prefix, ingress_closed } = config;
+        let KafkaConfig { mut client, context, partitions, topic_prefix, ingress_closed } = config;
         // Below the function's timeout, so that the client hears of a failure. A dead socket after a thaw is found by
         // the socket timeout alone.
         for (name, value) in [
@@ -109,10 +113,10 @@ impl Producer {
             client.set(name, value);
         }
         let (stage, inner) = (watch::Sender::new(Stage::Open), RwLock::default());
-        Self { config: client, partitions, topic_prefix, ingress_closed, stage, inner, metrics }
+        Self { config: client, context, partitions, topic_prefix, ingress_closed, stage, inner, metrics }
     }
 
-    fn client(&self) -> Result<Arc<FutureProducer>, KafkaError> {
+    fn client(&self) -> Result<Arc<KafkaProducer>, KafkaError> {
         if let Some(client) = &*self.inner.read().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Arc::clone(client));
         }
@@ -120,11 +124,15 @@ impl Producer {
         match &*inner {
             Some(client) => Ok(Arc::clone(client)),
             None => {
-                let client = Arc::new(self.config.create()?);
+                let client = Arc::new(self.fresh()?);
                 *inner = Some(Arc::clone(&client));
                 Ok(client)
             }
         }
+    }
+
+    fn fresh(&self) -> Result<KafkaProducer, KafkaError> {
+        self.config.create_with_context(self.context.clone())
     }
 
     /// Produces one record to one of our topics and waits until all in-sync replicas have it.
@@ -195,7 +203,7 @@ impl Producer {
     /// After a fatal error librdkafka refuses everything for ever, and a record that timed out leaves a gap in an
     /// idempotent producer's numbers, from which it was seen to recover only after minutes: a fresh producer takes the
     /// place, once.
-    fn replace_if_spent(&self, failed: &Arc<FutureProducer>, error: &KafkaError) {
+    fn replace_if_spent(&self, failed: &Arc<KafkaProducer>, error: &KafkaError) {
         let timed_out = (error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut))
             .then(|| (RDKafkaErrorCode::MessageTimedOut, "a record timed out".to_owned()));
         let Some((code, reason)) = failed.client().fatal_error().or(timed_out) else { return };
@@ -204,7 +212,7 @@ impl Producer {
             return;
         }
         tracing::error!(?code, reason, "the producer is replaced");
-        match self.config.create() {
+        match self.fresh() {
             Ok(fresh) => *inner = Some(Arc::new(fresh)),
             Err(error) => tracing::error!(%error, "no producer can be made"),
         }
@@ -268,15 +276,23 @@ mod tests {
         sent.map_err(|error| Failure::from(error).answer().code)
     }
 
+    fn on(cluster: &MockCluster<'_, DefaultProducerContext>) -> KafkaConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        KafkaConfig {
+            client,
+            context: KafkaContext::default(),
+            partitions: HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]),
+            topic_prefix: TopicPrefix::default(),
+            ingress_closed: false,
+        }
+    }
+
     /// Sends a record that the broker answers with these errors first, and one more.
     async fn check(errors: &[RDKafkaRespErr], expected: Result<(), ErrorCode>) {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", cluster.bootstrap_servers());
-        let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
-        let config = KafkaConfig { client, partitions, topic_prefix: TopicPrefix::default(), ingress_closed: false };
-        let producer = Producer::new(config, Arc::default()).unwrap();
+        let producer = Producer::new(on(&cluster), Arc::default()).unwrap();
         assert_eq!(send(&producer).await, Ok(()));
         cluster.request_errors(RDKafkaApiKey::Produce, errors);
         assert_eq!(send(&producer).await, expected, "{errors:?}");
@@ -316,11 +332,7 @@ mod tests {
     async fn on_slow_broker(answer_after: Duration) -> (MockCluster<'static, DefaultProducerContext>, Producer) {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", cluster.bootstrap_servers());
-        let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
-        let config = KafkaConfig { client, partitions, topic_prefix: TopicPrefix::default(), ingress_closed: false };
-        let producer = Producer::new(config, Arc::default()).unwrap();
+        let producer = Producer::new(on(&cluster), Arc::default()).unwrap();
         assert_eq!(send(&producer).await, Ok(()));
         cluster.broker_round_trip_time(1, answer_after).unwrap();
         (cluster, producer)

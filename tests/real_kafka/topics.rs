@@ -84,7 +84,7 @@ async fn a_wrong_setting_is_named() {
         let wrong = with(&variables, &[("KAFKA_SASL_PASSWORD", "wrong")]);
         refused(&wrong, "the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD").await;
         let other = with(&variables, &[("KAFKA_SASL_MECHANISM", "GSSAPI")]);
-        refused(&other, "KAFKA_SASL_MECHANISM is not SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN").await;
+        refused(&other, "KAFKA_SASL_MECHANISM is not SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER").await;
     } else {
         let mut unknown = variables.clone();
         unknown.retain(|name, _| !name.starts_with("KAFKA_SSL_CERTIFICATE") && !name.starts_with("KAFKA_SSL_KEY"));

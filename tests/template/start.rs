@@ -71,8 +71,8 @@ async fn first_call(function: &Function) -> String {
 #[tokio::test]
 async fn every_function_starts_with_its_environment() {
     for (name, stack) in stacks() {
-        // MSK's IAM needs a build that signs its own tokens, and mutual TLS a certificate.
-        if ["msk-serverless", "mutual TLS"].contains(&name) {
+        // Mutual TLS needs a certificate.
+        if name == "mutual TLS" {
             continue;
         }
         for function in stack.functions() {

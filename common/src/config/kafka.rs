@@ -5,6 +5,7 @@
 //! | on a developer's machine | `PLAINTEXT` | | |
 //! | MSK, self-managed | `SASL_SSL` | `SCRAM-SHA-512` or `SCRAM-SHA-256` | user name and password |
 //! | Confluent Cloud, Event Hubs | `SASL_SSL` | `PLAIN` | user name and password |
+//! | MSK with IAM | `SASL_SSL` | `OAUTHBEARER` | nothing: the function signs with the role that Lambda gives it |
 //! | mutual TLS | `SSL` | | client certificate and its key |
 //!
 //! Certificates come as PEM text, since a function has variables and no files of its own. Without an authority of the
@@ -15,10 +16,12 @@ use std::collections::HashMap;
 use rdkafka::ClientConfig;
 
 use super::{ConfigError, Environment};
+use crate::kafka_client::KafkaContext;
 
 /// The longest name that Kafka takes for a topic, less our longest one and its separator.
 const TOPIC_PREFIX_MAX_BYTES: usize = 200;
 
+/// Those that take a user's name and password.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 
 /// How to reach Kafka. Without `Debug`: the client's own shows the key of a certificate.
@@ -26,6 +29,8 @@ const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 pub struct KafkaConfig {
     /// What every client of librdkafka needs.
     pub client: ClientConfig,
+    /// What every client of librdkafka calls back.
+    pub context: KafkaContext,
     /// How many partitions each topic has, by our own name of it. The number is configured, not asked for, so that a
     /// stale answer never sends a room to two partitions.
     pub partitions: HashMap<String, i32>,
@@ -83,17 +88,19 @@ impl KafkaConfig {
         client.set("bootstrap.servers", environment.required("KAFKA_BOOTSTRAP_SERVERS")?);
         let protocol = environment.optional("KAFKA_SECURITY_PROTOCOL").unwrap_or("SASL_SSL");
         client.set("security.protocol", protocol);
+        let mut context = KafkaContext::default();
         match protocol {
             "PLAINTEXT" => {}
             "SSL" => encrypt(&mut client, environment)?,
             "SASL_SSL" => {
-                sign_in(&mut client, environment)?;
+                context = sign_in(&mut client, environment)?;
                 encrypt(&mut client, environment)?;
             }
             _ => return Err(ConfigError::invalid("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT, SSL or SASL_SSL")),
         }
         Ok(Self {
             client,
+            context,
             partitions: partitions(environment)?,
             topic_prefix: TopicPrefix::new(environment)?,
             ingress_closed: environment.flag("INGRESS_CLOSED")?,
@@ -101,15 +108,33 @@ impl KafkaConfig {
     }
 }
 
-fn sign_in(client: &mut ClientConfig, environment: &Environment) -> Result<(), ConfigError> {
+fn sign_in(client: &mut ClientConfig, environment: &Environment) -> Result<KafkaContext, ConfigError> {
     let mechanism = environment.required("KAFKA_SASL_MECHANISM")?;
-    if !MECHANISMS.contains(&mechanism) {
-        return Err(ConfigError::invalid("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"));
-    }
     client.set("sasl.mechanism", mechanism);
+    if mechanism == "OAUTHBEARER" {
+        return sign_tokens(environment);
+    }
+    if !MECHANISMS.contains(&mechanism) {
+        let expected = "SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER";
+        return Err(ConfigError::invalid("KAFKA_SASL_MECHANISM", expected));
+    }
     client.set("sasl.username", environment.required("KAFKA_SASL_USERNAME")?);
     client.set("sasl.password", environment.required("KAFKA_SASL_PASSWORD")?);
-    Ok(())
+    Ok(KafkaContext::default())
+}
+
+#[cfg(feature = "msk-iam")]
+fn sign_tokens(environment: &Environment) -> Result<KafkaContext, ConfigError> {
+    let signer = crate::msk_iam::TokenSigner::new(super::AwsConfig::new(environment)?);
+    Ok(KafkaContext::with_tokens(signer))
+}
+
+#[cfg(not(feature = "msk-iam"))]
+fn sign_tokens(_: &Environment) -> Result<KafkaContext, ConfigError> {
+    Err(ConfigError::invalid(
+        "KAFKA_SASL_MECHANISM",
+        "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, and OAUTHBEARER needs a build with the feature msk-iam",
+    ))
 }
 
 fn encrypt(client: &mut ClientConfig, environment: &Environment) -> Result<(), ConfigError> {
@@ -236,7 +261,7 @@ mod tests {
         }
         for (name, value, expected) in [
             ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT", "PLAINTEXT, SSL or SASL_SSL"),
-            ("KAFKA_SASL_MECHANISM", "GSSAPI", "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"),
+            ("KAFKA_SASL_MECHANISM", "GSSAPI", "SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER"),
             ("KAFKA_SSL_CA_PEM", "/etc/ssl/ca.pem", "the text of a PEM file, with its line breaks"),
             ("KAFKA_SSL_CA_PEM", &PEM.replace('\n', " "), "the text of a PEM file, with its line breaks"),
             ("KAFKA_TOPIC_PREFIX", "a b", "of letters, digits, '.', '_' and '-', at most 200"),
@@ -244,6 +269,35 @@ mod tests {
             let sentence = format!("the environment variable {name} is not {expected}");
             refused(&changed(&SCRAM, &[(name, value)]), &sentence);
         }
+    }
+
+    #[cfg(feature = "msk-iam")]
+    #[test]
+    fn a_role_of_iam_needs_no_more_than_what_lambda_sets() {
+        use rdkafka::ClientContext as _;
+
+        let role = [
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("KAFKA_BOOTSTRAP_SERVERS", "one:9098"),
+            ("KAFKA_SASL_MECHANISM", "OAUTHBEARER"),
+        ];
+        check(&role, &[("sasl.mechanism", Some("OAUTHBEARER")), ("sasl.username", None), ("sasl.password", None)]);
+        let context = |pairs| KafkaConfig::new(&Environment::of_pairs(pairs)).unwrap().context;
+        assert!(context(&role).generate_oauth_token(None).is_ok());
+        assert!(context(&SCRAM).generate_oauth_token(None).is_err(), "nobody asks for one");
+        refused(&changed(&role, &[("AWS_REGION", "")]), "the environment variable AWS_REGION is not set");
+    }
+
+    #[cfg(not(feature = "msk-iam"))]
+    #[test]
+    fn a_build_that_signs_no_tokens_says_so() {
+        refused(
+            &changed(&SCRAM, &[("KAFKA_SASL_MECHANISM", "OAUTHBEARER")]),
+            "the environment variable KAFKA_SASL_MECHANISM is not SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, and \
+             OAUTHBEARER needs a build with the feature msk-iam",
+        );
     }
 
     #[test]

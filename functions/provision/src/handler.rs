@@ -54,7 +54,7 @@ impl Provision {
 
     async fn apply(&self) -> Result<(), ProvisionError> {
         let config = KafkaConfig::new(&self.environment)?;
-        topics::apply(&config.client, &wanted(&config)).await?;
+        topics::apply(&config.client, &config.context, &wanted(&config)).await?;
         Ok(())
     }
 }

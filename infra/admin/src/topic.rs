@@ -63,7 +63,7 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
     match command {
         TopicsCommand::Apply => {
             let wanted = wanted(&config);
-            let outcomes = topics::apply(&config.client, &wanted).await?;
+            let outcomes = topics::apply(&config.client, &config.context, &wanted).await?;
             for (topic, outcome) in wanted.iter().zip(outcomes) {
                 println!("{}", line(topic, outcome));
             }
@@ -71,7 +71,7 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
         }
         TopicsCommand::RaisePartitions(options) => {
             let raise = raise(&config, options);
-            raise.carry_out(&config.client, |step| eprintln!("admin: {step}")).await?;
+            raise.carry_out(&config.client, &config.context, |step| eprintln!("admin: {step}")).await?;
             let RaiseOptions { topic, partitions, .. } = options;
             println!("{} has {partitions} partitions", raise.topic);
             eprintln!("admin: now deploy KAFKA_PARTITIONS={topic}:{partitions} to every function, and open ingress");

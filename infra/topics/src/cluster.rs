@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -24,24 +23,37 @@ const EVENTS_LIMIT: Duration = Duration::from_millis(500);
 pub(crate) type Ends = Vec<i64>;
 
 /// A connection to a cluster.
-pub(crate) struct Cluster {
-    admin: AdminClient<DefaultClientContext>,
-    /// Asks: unlike the other client it never makes a topic by asking for it, and it tells why nobody answers.
-    consumer: Arc<BaseConsumer>,
+pub(crate) struct Cluster<C: ConsumerContext + 'static> {
+    /// Asks: unlike an admin client it never makes a topic by asking for it, and it tells why nobody answers.
+    consumer: Arc<BaseConsumer<C>>,
     servers: String,
     client: ClientConfig,
+    context: C,
 }
 
-impl Cluster {
-    /// Makes the clients; nothing is asked yet.
-    pub(crate) fn open(client: &ClientConfig) -> Result<Self, TopicError> {
+impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
+    /// Makes the client that asks; nothing is asked yet.
+    pub(crate) fn open(client: &ClientConfig, context: &C) -> Result<Self, TopicError> {
         let mut client = client.clone();
         client.set("enable.metrics.push", "false").set("reconnect.backoff.max.ms", "1000");
-        let admin = client.create()?;
-        // Without a group's name the client takes no assignment; it never joins the group.
-        client.set("group.id", "madang-topics").set("allow.auto.create.topics", "false");
         let servers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        Ok(Self { admin, consumer: Arc::new(client.create()?), servers, client })
+        let mut asking = client.clone();
+        // Without a group's name the client takes no assignment; it never joins the group.
+        asking.set("group.id", "madang-topics").set("allow.auto.create.topics", "false");
+        let consumer = Arc::new(asking.create_with_context(context.clone())?);
+        Ok(Self { consumer, servers, client, context: context.clone() })
+    }
+
+    /// A client for one change, or one question about settings. It asks for no token by itself, so it is given one that
+    /// outlasts it.
+    fn admin(&self) -> Result<AdminClient<C>, TopicError> {
+        let admin: AdminClient<C> = self.client.create_with_context(self.context.clone())?;
+        if self.client.get("sasl.mechanism") == Some("OAUTHBEARER") {
+            let token =
+                self.context.generate_oauth_token(None).map_err(|error| TopicError::NoToken(error.to_string()))?;
+            kafka_token::hand_over(admin.inner(), &token)?;
+        }
+        Ok(admin)
     }
 
     /// Tells topics that are missing from those that are there, with their number of partitions.
@@ -72,7 +84,7 @@ impl Cluster {
             return Ok(());
         }
         let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
-        let answers = self.admin.describe_configs(&specifiers, &options()).await?;
+        let answers = self.admin()?.describe_configs(&specifiers, &options()).await?;
         for (topic, answer) in topics.iter().zip(answers) {
             let settings = answer.map_err(|cause| TopicError::Refused { topic: topic.name.clone(), cause })?;
             for (setting, declared) in topic.settings() {
@@ -100,7 +112,7 @@ impl Cluster {
             settings.iter().fold(new, |new, (name, value)| new.set(name, value))
         });
         let new: Vec<NewTopic<'_>> = new.collect();
-        for answer in self.admin.create_topics(&new, &options()).await? {
+        for answer in self.admin()?.create_topics(&new, &options()).await? {
             match answer {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, cause)) => return Err(TopicError::Refused { topic, cause }),
@@ -140,7 +152,7 @@ impl Cluster {
     /// # Errors
     /// The cluster does not answer.
     pub(crate) async fn ends(&self, topic: &str, partitions: usize) -> Result<Ends, TopicError> {
-        let (consumer, topic) = (Arc::clone(&self.consumer), topic.to_owned());
+        let (consumer, topic) = (self.consumer(), topic.to_owned());
         let end = move |partition| consumer.fetch_watermarks(&topic, partition, ANSWER_LIMIT).map(|(_, end)| end);
         blocking(move || (0..).take(partitions).map(end).collect::<KafkaResult<Ends>>()).await
     }
@@ -151,7 +163,10 @@ impl Cluster {
     /// The cluster does not answer.
     pub(crate) async fn lag(&self, topic: &str, group: &str, ends: &Ends) -> Result<i64, TopicError> {
         // Asked by a member's name alone: it joins nothing.
-        let consumer: BaseConsumer = self.client.clone().set("group.id", group).create()?;
+        let mut client = self.client.clone();
+        client.set("group.id", group).set("allow.auto.create.topics", "false");
+        let consumer: BaseConsumer<C> = client.create_with_context(self.context.clone())?;
+        serve(&consumer);
         let (topic, ends) = (topic.to_owned(), ends.clone());
         let lag = move || -> KafkaResult<i64> {
             let mut question = TopicPartitionList::new();
@@ -177,17 +192,25 @@ impl Cluster {
     /// # Errors
     /// The cluster refuses, or does not answer.
     pub(crate) async fn add_partitions(&self, topic: &str, partitions: usize) -> Result<(), TopicError> {
-        for answer in self.admin.create_partitions(&[NewPartitions::new(topic, partitions)], &options()).await? {
+        for answer in self.admin()?.create_partitions(&[NewPartitions::new(topic, partitions)], &options()).await? {
             answer.map_err(|(topic, cause)| TopicError::Refused { topic, cause })?;
         }
         Ok(())
     }
 
+    /// The client that asks, with a token that lasts where it needs one.
+    fn consumer(&self) -> Arc<BaseConsumer<C>> {
+        serve(&self.consumer);
+        Arc::clone(&self.consumer)
+    }
+
     /// What the cluster says of all its topics: to ask for one that is missing could make it.
     async fn metadata(&self) -> Result<Metadata, TopicError> {
-        let (consumer, servers) = (Arc::clone(&self.consumer), self.servers.clone());
+        let (consumer, servers) = (self.consumer(), self.servers.clone());
+        let mechanism = self.client.get("sasl.mechanism").unwrap_or_default().to_owned();
         let ask = move || {
             consumer.fetch_metadata(None, ANSWER_LIMIT).map_err(|error| match cause(&consumer, &error) {
+                RDKafkaErrorCode::Authentication if mechanism == "OAUTHBEARER" => TopicError::Role,
                 RDKafkaErrorCode::Authentication => TopicError::SignIn,
                 RDKafkaErrorCode::SSL => TopicError::Encryption { servers },
                 cause => TopicError::NoBroker { servers, cause },
@@ -204,8 +227,14 @@ async fn blocking<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(question).await.map_err(|_| TopicError::Interrupted)??)
 }
 
+/// A client asks for a token when it is polled, and these are not polled otherwise.
+fn serve(consumer: &BaseConsumer<impl ConsumerContext>) {
+    // What else there is to tell comes again, when a question fails.
+    drop(consumer.poll(Duration::ZERO));
+}
+
 /// The client tells the cause by events, and the call itself only that nothing came of it.
-fn cause(consumer: &BaseConsumer, error: &KafkaError) -> RDKafkaErrorCode {
+fn cause(consumer: &BaseConsumer<impl ConsumerContext>, error: &KafkaError) -> RDKafkaErrorCode {
     use RDKafkaErrorCode::{Authentication, Resolve, SSL};
     let code = |error: &KafkaError| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
     let deadline = Instant::now() + EVENTS_LIMIT;

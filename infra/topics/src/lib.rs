@@ -11,6 +11,7 @@ mod raise;
 use std::collections::{BTreeMap, HashMap};
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
@@ -70,6 +71,15 @@ pub enum TopicError {
     /// The brokers do not know this user.
     #[error("the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD by KAFKA_SASL_MECHANISM")]
     SignIn,
+    /// The brokers do not take a token.
+    #[error(
+        "the brokers refuse a token by KAFKA_SASL_MECHANISM=OAUTHBEARER, signed with AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY for AWS_REGION"
+    )]
+    Role,
+    /// There is no token to show.
+    #[error("{0}")]
+    NoToken(String),
     /// Encryption does not come about.
     #[error(
         "no safe connection to {servers}: KAFKA_SSL_CA_PEM does not vouch for the broker's certificate, or the broker \
@@ -206,8 +216,12 @@ pub fn configured(partitions: &HashMap<String, i32>, name_on_cluster: impl Fn(&s
 ///
 /// # Errors
 /// As [`TopicError`] says; then nothing was made, unless the cluster refused one or gave it no leaders.
-pub async fn apply(client: &ClientConfig, topics: &[Topic]) -> Result<Vec<Applied>, TopicError> {
-    let cluster = Cluster::open(client)?;
+pub async fn apply(
+    client: &ClientConfig,
+    context: &(impl ConsumerContext + Clone + 'static),
+    topics: &[Topic],
+) -> Result<Vec<Applied>, TopicError> {
+    let cluster = Cluster::open(client, context)?;
     let (missing, present) = cluster.look_up(topics).await?;
     cluster.check_settings(&present).await?;
     cluster.make(&missing).await?;

@@ -17,6 +17,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::ConsumerContext;
 
 use crate::TopicError;
 use crate::cluster::{Cluster, Ends};
@@ -46,8 +47,13 @@ impl Raise {
     ///
     /// # Errors
     /// As [`TopicError`] says; nothing was changed then, unless the new partitions have no leaders.
-    pub async fn carry_out(&self, client: &ClientConfig, mut tell: impl FnMut(&str)) -> Result<(), TopicError> {
-        let cluster = Cluster::open(client)?;
+    pub async fn carry_out(
+        &self,
+        client: &ClientConfig,
+        context: &(impl ConsumerContext + Clone + 'static),
+        mut tell: impl FnMut(&str),
+    ) -> Result<(), TopicError> {
+        let cluster = Cluster::open(client, context)?;
         let found = cluster.partition_count(&self.topic).await?;
         let wanted = usize::try_from(self.partitions).unwrap_or_default();
         if found == 0 {
@@ -74,7 +80,12 @@ impl Raise {
     }
 
     /// Nothing is written for so long.
-    async fn stay_quiet(&self, cluster: &Cluster, ends: &Ends, time: Duration) -> Result<(), TopicError> {
+    async fn stay_quiet(
+        &self,
+        cluster: &Cluster<impl ConsumerContext + Clone + 'static>,
+        ends: &Ends,
+        time: Duration,
+    ) -> Result<(), TopicError> {
         let deadline = Instant::now() + time;
         loop {
             if cluster.ends(&self.topic, ends.len()).await? != *ends {
@@ -88,7 +99,11 @@ impl Raise {
         }
     }
 
-    async fn await_end(&self, cluster: &Cluster, ends: &Ends) -> Result<(), TopicError> {
+    async fn await_end(
+        &self,
+        cluster: &Cluster<impl ConsumerContext + Clone + 'static>,
+        ends: &Ends,
+    ) -> Result<(), TopicError> {
         let Some(group) = &self.group else { return Ok(()) };
         let deadline = Instant::now() + self.drain_limit;
         loop {

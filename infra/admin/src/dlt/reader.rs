@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use common::config::{KafkaConfig, TopicPrefix};
+use common::kafka_client::KafkaContext;
 use common::producer::DEAD_LETTER_TOPIC;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -51,7 +52,7 @@ pub(crate) struct Range {
 
 /// A client that reads letters.
 pub(crate) struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<KafkaContext>,
     servers: String,
     topic_prefix: TopicPrefix,
     partition_count: usize,
@@ -59,7 +60,7 @@ pub(crate) struct Reader {
 
 /// Letters one after the other.
 pub(crate) struct Walk<'a> {
-    consumer: &'a BaseConsumer,
+    consumer: &'a BaseConsumer<KafkaContext>,
     topic: String,
     waiting: VecDeque<Range>,
     current: Option<Range>,
@@ -84,7 +85,10 @@ impl Reader {
         }
         let servers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let topic_prefix = config.topic_prefix.clone();
-        let mut reader = Self { consumer: client.create()?, servers, topic_prefix, partition_count: 0 };
+        let consumer: BaseConsumer<KafkaContext> = client.create_with_context(config.context.clone())?;
+        // A client asks for a token when it is polled, and there is nothing to read yet.
+        drop(consumer.poll(Duration::ZERO));
+        let mut reader = Self { consumer, servers, topic_prefix, partition_count: 0 };
         reader.partition_count = reader.partition_count(DEAD_LETTER_TOPIC)?;
         Ok(reader)
     }

@@ -1,0 +1,62 @@
+//! What every client of Kafka has from us beside its settings: a token where the cluster takes tokens, and an ear for
+//! what goes wrong behind its back.
+
+use std::error::Error;
+
+use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+#[cfg(feature = "msk-iam")]
+use crate::msk_iam::TokenSigner;
+
+/// What librdkafka calls back: the same for producers, consumers and operators' clients.
+///
+/// It asks for a token when a client is made and again when four fifths of the token's time are over, by the clock of
+/// the machine: after a freeze of any length within a second, but always from the thread that polls the client. So a
+/// first connection after a long freeze may still show a token that has ended and be refused. The client then tries
+/// again with the new one, within the time that a record has.
+#[derive(Clone, Default)]
+pub struct KafkaContext {
+    #[cfg(feature = "msk-iam")]
+    signer: Option<TokenSigner>,
+}
+
+impl KafkaContext {
+    /// Signs tokens.
+    #[cfg(feature = "msk-iam")]
+    pub(crate) fn with_tokens(signer: TokenSigner) -> Self {
+        Self { signer: Some(signer) }
+    }
+
+    #[cfg(feature = "msk-iam")]
+    fn token(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        let signer = self.signer.as_ref().ok_or("this cluster was said to take no tokens")?;
+        Ok(signer.token(std::time::SystemTime::now())?)
+    }
+
+    #[cfg(not(feature = "msk-iam"))]
+    #[expect(clippy::unused_self, reason = "a build with the feature looks at the signer")]
+    fn token(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        Err("this build signs no tokens".into())
+    }
+}
+
+impl ClientContext for KafkaContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.token().inspect_err(|error| tracing::error!(error, "no token for Kafka can be signed"))
+    }
+
+    /// A record that waits for a sign-in tells only that its time is up. Whatever else there is librdkafka mends by
+    /// itself, or it becomes the error of a record.
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            tracing::warn!(reason, "Kafka refuses this function's sign-in");
+        }
+    }
+}
+
+impl ConsumerContext for KafkaContext {}
