@@ -69,6 +69,32 @@ impl TopicPrefix {
     }
 }
 
+/// What is done about the topics before anything reads them: `KAFKA_TOPICS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicCare {
+    /// `make`, unless set: missing ones are made as declared, the others checked.
+    Make,
+    /// `make-without-segments`: the same, but for `segment.ms`, on a cluster that lets nobody choose it.
+    MakeWithoutSegments,
+    /// `verify`: they are made by other means, and have to be there with their partitions.
+    Verify,
+}
+
+impl TopicCare {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// The variable holds something else.
+    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
+        match environment.optional("KAFKA_TOPICS") {
+            None | Some("make") => Ok(Self::Make),
+            Some("make-without-segments") => Ok(Self::MakeWithoutSegments),
+            Some("verify") => Ok(Self::Verify),
+            Some(_) => Err(ConfigError::invalid("KAFKA_TOPICS", "make, make-without-segments or verify")),
+        }
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct TopicDefinition {
     partitions: i32,
@@ -308,6 +334,15 @@ mod tests {
         assert_eq!(stage.with("chat-messages"), "stage.chat-messages");
         assert_eq!(stage.without("stage.chat-messages"), "chat-messages");
         assert_eq!(stage.without("chat-messages"), "chat-messages");
+    }
+
+    #[test]
+    fn topics_are_made_unless_somebody_else_does() {
+        let care = |value| TopicCare::new(&Environment::of_pairs(&[("KAFKA_TOPICS", value)]));
+        assert_eq!((care(""), care("make")), (Ok(TopicCare::Make), Ok(TopicCare::Make)));
+        assert_eq!(care("make-without-segments"), Ok(TopicCare::MakeWithoutSegments));
+        assert_eq!(care("verify"), Ok(TopicCare::Verify));
+        assert!(care("Verify").is_err());
     }
 
     #[test]

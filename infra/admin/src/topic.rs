@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use common::config::{ConfigError, Environment, KafkaConfig};
+use common::config::{ConfigError, Environment, KafkaConfig, TopicCare};
 use common::producer::DEAD_LETTER_TOPIC;
 use topics::{Applied, Raise, Scale, Topic, TopicError};
 
 /// What to do with the topics.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicsCommand {
-    /// Make the topics that are missing; check the others, and change nothing when one is not as declared
+    /// Make the topics that are missing; check the others, and change nothing when one is not as declared. With
+    /// KAFKA_TOPICS=verify make none, and name the step that does
     Apply,
     /// Give a topic more partitions, when ingress is closed and the consumers have come to its end
     RaisePartitions(RaiseOptions),
@@ -59,16 +60,10 @@ pub(crate) enum TopicsError {
 /// # Errors
 /// As [`TopicsError`] says.
 pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
-    let config = KafkaConfig::new(&Environment::of_process())?;
+    let environment = Environment::of_process();
+    let config = KafkaConfig::new(&environment)?;
     match command {
-        TopicsCommand::Apply => {
-            let wanted = wanted(&config);
-            let outcomes = topics::apply(&config.client, &config.context, &wanted).await?;
-            for (topic, outcome) in wanted.iter().zip(outcomes) {
-                println!("{}", line(topic, outcome));
-            }
-            Ok(())
-        }
+        TopicsCommand::Apply => apply(&config, TopicCare::new(&environment)?).await,
         TopicsCommand::RaisePartitions(options) => {
             let raise = raise(&config, options);
             raise.carry_out(&config.client, &config.context, |step| eprintln!("admin: {step}")).await?;
@@ -78,6 +73,23 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
             Ok(())
         }
     }
+}
+
+async fn apply(config: &KafkaConfig, care: TopicCare) -> Result<(), TopicsError> {
+    let wanted = wanted(config, care);
+    let outcomes = match care {
+        TopicCare::Make | TopicCare::MakeWithoutSegments => {
+            topics::apply(&config.client, &config.context, &wanted).await?
+        }
+        TopicCare::Verify => {
+            topics::verify(&config.client, &config.context, &wanted).await?;
+            vec![Applied::Kept; wanted.len()]
+        }
+    };
+    for (topic, outcome) in wanted.iter().zip(outcomes) {
+        println!("{}", line(topic, outcome));
+    }
+    Ok(())
 }
 
 fn raise(config: &KafkaConfig, options: &RaiseOptions) -> Raise {
@@ -94,8 +106,12 @@ fn raise(config: &KafkaConfig, options: &RaiseOptions) -> Raise {
     }
 }
 
-fn wanted(config: &KafkaConfig) -> Vec<Topic> {
-    topics::configured(&config.partitions, |name| config.topic_prefix.with(name))
+fn wanted(config: &KafkaConfig, care: TopicCare) -> Vec<Topic> {
+    let topics = topics::configured(&config.partitions, |name| config.topic_prefix.with(name));
+    match care {
+        TopicCare::Make | TopicCare::Verify => topics,
+        TopicCare::MakeWithoutSegments => topics.into_iter().map(Topic::without_segments).collect(),
+    }
 }
 
 fn line(topic: &Topic, outcome: Applied) -> String {
@@ -118,7 +134,8 @@ mod tests {
             ("KAFKA_TOPIC_PREFIX", "stage."),
             ("KAFKA_PARTITIONS", "chat-presence:2"),
         ]));
-        let lines: Vec<String> = wanted(&config.unwrap()).iter().map(|topic| line(topic, Applied::Made)).collect();
+        let wanted = wanted(&config.unwrap(), TopicCare::Make);
+        let lines: Vec<String> = wanted.iter().map(|topic| line(topic, Applied::Made)).collect();
         let expected = [
             "stage.chat-messages made, 12 partitions",
             "stage.chat-messages-dlt made, 12 partitions",

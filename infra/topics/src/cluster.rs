@@ -105,8 +105,8 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
         if topics.is_empty() {
             return Ok(());
         }
-        let settings: Vec<_> =
-            topics.iter().map(|topic| topic.settings().map(|(name, value)| (name, value.to_string()))).collect();
+        let texts = |topic: &Topic| topic.settings().map(|(name, value)| (name, value.to_string())).collect();
+        let settings: Vec<Vec<(&str, String)>> = topics.iter().map(texts).collect();
         let new = topics.iter().zip(&settings).map(|(topic, settings)| {
             let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
             settings.iter().fold(new, |new, (name, value)| new.set(name, value))

@@ -3,7 +3,8 @@
 //!
 //! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked and never changed: another
 //! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
-//! records that are kept longer outlive the memory for retries. Everything is checked before anything is made.
+//! records that are kept longer outlive the memory for retries. Everything is checked before anything is made. Where the
+//! cluster's own management makes the topics, they are only looked for ([`verify`]).
 
 mod cluster;
 mod raise;
@@ -18,6 +19,8 @@ use serde::Deserialize;
 use cluster::Cluster;
 pub use raise::Raise;
 
+const MILLISECONDS_PER_HOUR: u64 = 3_600_000;
+
 /// A topic as it should be on a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
@@ -27,8 +30,8 @@ pub struct Topic {
     pub partitions: i32,
     /// How long it keeps records.
     pub retention_ms: u64,
-    /// How long records go to the same file, which is dropped as a whole.
-    pub segment_ms: u64,
+    /// How long records go to the same file, which is dropped as a whole; none where the cluster lets nobody choose.
+    pub segment_ms: Option<u64>,
     /// How large a batch of records may be. On the dead-letter topic larger than on the others, so that every record of
     /// theirs finds room there with what is added to it.
     pub max_message_bytes: u64,
@@ -36,12 +39,29 @@ pub struct Topic {
 
 impl Topic {
     /// The settings that are declared, by Kafka's names.
-    fn settings(&self) -> [(&'static str, u64); 3] {
-        [
-            ("retention.ms", self.retention_ms),
+    fn settings(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let settings = [
+            ("retention.ms", Some(self.retention_ms)),
             ("segment.ms", self.segment_ms),
-            ("max.message.bytes", self.max_message_bytes),
-        ]
+            ("max.message.bytes", Some(self.max_message_bytes)),
+        ];
+        settings.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// The same topic with files as the cluster cuts them.
+    #[must_use]
+    pub fn without_segments(self) -> Self {
+        Self { segment_ms: None, ..self }
+    }
+
+    /// The step that makes it on Event Hubs, where a topic is an event hub.
+    fn event_hub(&self) -> String {
+        let Self { name, partitions, retention_ms, .. } = self;
+        let hours = retention_ms.div_ceil(MILLISECONDS_PER_HOUR);
+        format!(
+            "az eventhubs eventhub create --resource-group GROUP --namespace-name NAMESPACE --name {name} \
+             --partition-count {partitions} --cleanup-policy Delete --retention-time-in-hours {hours}"
+        )
     }
 }
 
@@ -127,8 +147,8 @@ pub enum TopicError {
         /// What it should be.
         declared: u64,
     },
-    /// The cluster does not make a topic.
-    #[error("{topic} cannot be made: {cause}")]
+    /// The cluster does not make a topic, or does not tell what it keeps.
+    #[error("{topic} cannot be made or looked at: {cause}{}", advice(*.cause))]
     Refused {
         /// The topic.
         topic: String,
@@ -138,6 +158,9 @@ pub enum TopicError {
     /// A topic that should be there is not.
     #[error("the cluster has no topic {0}")]
     Missing(String),
+    /// Topics that somebody else makes are not there.
+    #[error("{}", unmade(.0))]
+    Unmade(Vec<Topic>),
     /// Somebody writes, though nobody may.
     #[error("{0} is still written to: close ingress first, by INGRESS_CLOSED=true for every function")]
     StillWritten(String),
@@ -193,7 +216,7 @@ pub fn declared(scale: Scale) -> Vec<Topic> {
             Scale::Local => declaration.local_partitions,
         },
         retention_ms: declaration.retention_ms,
-        segment_ms: declaration.segment_ms,
+        segment_ms: Some(declaration.segment_ms),
         max_message_bytes: declaration.max_message_bytes,
     };
     topics.into_iter().map(topic).collect()
@@ -232,6 +255,43 @@ pub async fn apply(
     Ok(topics.iter().map(outcome).collect())
 }
 
+/// Checks that these topics are there with their partitions. What they keep is not asked: a cluster that makes its topics
+/// by other means need not tell.
+///
+/// # Errors
+/// As [`TopicError`] says; nothing is made.
+pub async fn verify(
+    client: &ClientConfig,
+    context: &(impl ConsumerContext + Clone + 'static),
+    topics: &[Topic],
+) -> Result<(), TopicError> {
+    let (missing, _) = Cluster::open(client, context)?.look_up(topics).await?;
+    if missing.is_empty() { Ok(()) } else { Err(TopicError::Unmade(missing)) }
+}
+
+/// What may be done about a refusal.
+const fn advice(cause: RDKafkaErrorCode) -> &'static str {
+    match cause {
+        RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => {
+            "; a cluster that lets nobody choose segment.ms wants KAFKA_TOPICS=make-without-segments"
+        }
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            "; whoever may not make topics has KAFKA_TOPICS=verify"
+        }
+        _ => "",
+    }
+}
+
+fn unmade(topics: &[Topic]) -> String {
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    let steps: Vec<String> = topics.iter().map(Topic::event_hub).collect();
+    format!(
+        "the cluster has no {}, and KAFKA_TOPICS=verify makes none; on Event Hubs do: {}",
+        names.join(", "),
+        steps.join(" && ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +303,7 @@ mod tests {
             let topics = declared(scale);
             assert_eq!(topics.len(), 4);
             for topic in &topics {
-                assert!(topic.partitions > 0 && topic.segment_ms <= topic.retention_ms, "{topic:?}");
+                assert!(topic.partitions > 0 && topic.segment_ms <= Some(topic.retention_ms), "{topic:?}");
             }
             let count = |name: &str| topics.iter().find(|topic| topic.name == name).map(|topic| topic.partitions);
             assert_eq!(count("chat-messages"), count("chat-messages-dlt"));
