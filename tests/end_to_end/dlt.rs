@@ -4,7 +4,7 @@ use rdkafka::mocking::MockCluster;
 use serde_json::{Value, json};
 use tests::admin::run;
 use tests::broker::{DEAD_LETTERS, MESSAGES, StoredRecord};
-use tests::cluster::{Variables, of_local_runtime};
+use tests::cluster::{Variables, as_operator, of_local_runtime};
 use tests::runtime::{Ended, unique};
 use tests::{Person, Runtime};
 use tokio::task::spawn_blocking;
@@ -261,7 +261,7 @@ async fn what_a_newcomer_meets_is_one_sentence() {
     check(&["dlt", "show", "1:1"], 1, "there is no letter 1:1: its partition ends before 1").await;
     check(&["dlt", "replay", &id, "0:0"], 1, "there is no letter 0:0").await;
 
-    let mut variables = madang.kafka.clone();
+    let mut variables = as_operator(&madang.kafka);
     variables.insert("KAFKA_PARTITIONS".to_owned(), "chat-messages:4".to_owned());
     let sentence = "chat-messages has 3 partitions, but 4 are configured: set KAFKA_PARTITIONS";
     refused(&run(&variables, &["dlt", "replay", &id]).await, 1, sentence);

@@ -1,10 +1,12 @@
-//! What only a real Kafka cluster has: topics that are made by asking, brokers that restart, connections that brokers
-//! close. The cluster is harmed, so the tests take turns.
+//! What only a real Kafka cluster has: topics that are made by asking, rights, tokens, brokers that restart, connections
+//! that brokers close. The cluster is harmed, so the tests take turns.
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test, in its helpers too")]
 
+mod iam;
 mod raise;
 mod restart;
+mod rights;
 mod talk;
 mod thaw;
 mod topics;

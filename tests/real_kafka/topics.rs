@@ -5,27 +5,27 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use tests::admin::run;
 use tests::broker::Broker;
-use tests::cluster::{Variables, with_own_topics};
+use tests::cluster::{Variables, as_operator, with_own_topics};
 use tests::runtime::Ended;
 
 use crate::turn;
 
-const APPLY: [&str; 2] = ["topics", "apply"];
+pub(crate) const APPLY: [&str; 2] = ["topics", "apply"];
 
-fn with(variables: &Variables, changes: &[(&str, &str)]) -> Variables {
+pub(crate) fn with(variables: &Variables, changes: &[(&str, &str)]) -> Variables {
     let mut variables = variables.clone();
     variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     variables
 }
 
-fn lines(variables: &Variables, outcome: &str, counts: [usize; 4]) -> Vec<String> {
+pub(crate) fn lines(variables: &Variables, outcome: &str, counts: [usize; 4]) -> Vec<String> {
     let prefix = &variables["KAFKA_TOPIC_PREFIX"];
     let topics = ["chat-messages", "chat-messages-dlt", "chat-presence", "chat-read-events"];
     topics.iter().zip(counts).map(|(topic, count)| format!("{prefix}{topic} {outcome}, {count} partitions")).collect()
 }
 
 /// One sentence on standard error holds this, and nothing was done.
-async fn refused(variables: &Variables, sentence: &str) {
+pub(crate) async fn refused(variables: &Variables, sentence: &str) {
     let Ended { code, output, log } = run(variables, &APPLY).await;
     assert_eq!((code, output.as_slice()), (Some(1), [].as_slice()), "{log:?}");
     let [line] = log.as_slice() else { panic!("more than a sentence: {log:#?}") };
@@ -35,7 +35,7 @@ async fn refused(variables: &Variables, sentence: &str) {
 #[tokio::test]
 async fn topics_are_made_once_as_declared_and_never_changed() {
     let _turn = turn().await;
-    let variables = with_own_topics();
+    let variables = as_operator(&with_own_topics());
     for outcome in ["made", "is there", "is there"] {
         let ended = run(&variables, &APPLY).await;
         assert_eq!(
@@ -58,7 +58,7 @@ async fn topics_are_made_once_as_declared_and_never_changed() {
 #[tokio::test]
 async fn nothing_is_made_beside_a_topic_that_is_not_as_declared() {
     let _turn = turn().await;
-    let variables = with_own_topics();
+    let variables = as_operator(&with_own_topics());
     let name = format!("{}chat-presence", variables["KAFKA_TOPIC_PREFIX"]);
     let client: ClientConfig = Broker::new(&variables).client();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
@@ -68,6 +68,43 @@ async fn nothing_is_made_beside_a_topic_that_is_not_as_declared() {
     let metadata = admin.inner().fetch_metadata(None, tests::deadline::PATIENCE).unwrap();
     let ours = metadata.topics().iter().filter(|topic| topic.name().starts_with(&variables["KAFKA_TOPIC_PREFIX"]));
     assert_eq!(ours.map(|topic| topic.name()).collect::<Vec<_>>(), [name]);
+}
+
+/// Where its own management makes a cluster's topics, as on Event Hubs, whoever asks for them may neither make them nor
+/// hear what they keep: so may the functions' user here.
+#[tokio::test]
+async fn topics_that_others_make_are_only_looked_for() {
+    let _turn = turn().await;
+    let functions = with(&with_own_topics(), &[("KAFKA_TOPICS", "verify")]);
+    let operator = as_operator(&functions);
+    let name = |topic: &str| format!("{}{topic}", functions["KAFKA_TOPIC_PREFIX"]);
+    let step = format!(
+        "on Event Hubs do: az eventhubs eventhub create --resource-group GROUP --namespace-name NAMESPACE --name {} \
+         --partition-count 12 --cleanup-policy Delete --retention-time-in-hours 168 && az ",
+        name("chat-messages")
+    );
+    refused(&functions, &step).await;
+    refused(&functions, &format!("the cluster has no {}, {}, ", name("chat-messages"), name("chat-messages-dlt")))
+        .await;
+    let other = [("KAFKA_PARTITIONS", "chat-presence:4")];
+    assert_eq!(run(&with(&operator, &other), &APPLY).await.code, Some(0));
+    refused(&functions, &format!("{} has 4 partitions, but 6 are configured", name("chat-presence"))).await;
+    let ended = run(&with(&functions, &other), &APPLY).await;
+    assert_eq!((ended.code, ended.output), (Some(0), lines(&functions, "is there", [12, 12, 4, 6])), "{:?}", ended.log);
+}
+
+/// MSK Serverless refuses a topic that asks for `segment.ms`, and has one of its own.
+#[tokio::test]
+async fn a_cluster_may_cut_its_files_as_it_likes() {
+    let _turn = turn().await;
+    let variables = as_operator(&with_own_topics());
+    let without = with(&variables, &[("KAFKA_TOPICS", "make-without-segments")]);
+    for outcome in ["made", "is there"] {
+        let ended = run(&without, &APPLY).await;
+        assert_eq!(ended.output, lines(&variables, outcome, [12, 12, 6, 6]), "{:?}", ended.log);
+    }
+    let name = format!("{}chat-messages", variables["KAFKA_TOPIC_PREFIX"]);
+    refused(&variables, &format!("{name} has segment.ms=604800000, but 86400000 is declared")).await;
 }
 
 /// What is wrong is named by its variable, for each way to sign in that the cluster of this run has.
@@ -85,6 +122,13 @@ async fn a_wrong_setting_is_named() {
         refused(&wrong, "the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD").await;
         let other = with(&variables, &[("KAFKA_SASL_MECHANISM", "GSSAPI")]);
         refused(&other, "KAFKA_SASL_MECHANISM is not SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER").await;
+    } else if variables.contains_key("AWS_SECRET_ACCESS_KEY") {
+        let sentence = "the brokers refuse a token by KAFKA_SASL_MECHANISM=OAUTHBEARER";
+        for wrong in
+            [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "wrong"), ("AWS_REGION", "eu-central-1")]
+        {
+            refused(&with(&variables, &[wrong]), sentence).await;
+        }
     } else {
         let mut unknown = variables.clone();
         unknown.retain(|name, _| !name.starts_with("KAFKA_SSL_CERTIFICATE") && !name.starts_with("KAFKA_SSL_KEY"));

@@ -1,8 +1,8 @@
 //! The Kafka cluster that the systems of this test run use, when it is not the embedded one of each.
 //!
 //! `infra/kafka/run -- cargo test …` names one: by `MADANG_TEST_KAFKA` (a directory with the process id of each broker,
-//! since tests may harm it) and the functions' own `KAFKA_…` variables. All systems share it, so each gets topics of
-//! its own by a prefix.
+//! since tests may harm it), the functions' own `KAFKA_…` variables, and the same of an operator, with `OPERATOR_` before
+//! them: the functions' user may make no topics. All systems share it, so each gets topics of its own by a prefix.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +17,12 @@ use crate::runtime::unique;
 
 /// Says that the cluster of the `KAFKA_…` variables may be used, and harmed.
 const DIRECTORY_VARIABLE: &str = "MADANG_TEST_KAFKA";
+
+/// What a function signs tokens with.
+const ROLE: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
+/// What stands before the names of the operator's variables.
+const OPERATOR: &str = "OPERATOR_";
 
 /// How long a broker may take to end in order and to be ready again.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
@@ -47,10 +53,28 @@ pub fn with_own_topics() -> Variables {
     variables
 }
 
-/// The `KAFKA_…` variables of this test run.
+/// The `KAFKA_…` variables of this test run, and where functions sign tokens what they sign with.
 #[must_use]
 pub fn outside() -> Variables {
-    std::env::vars().filter(|(name, _)| name.starts_with("KAFKA_")).collect()
+    let mut variables: Variables = std::env::vars().filter(|(name, _)| name.starts_with("KAFKA_")).collect();
+    if variables.get("KAFKA_SASL_MECHANISM").is_some_and(|mechanism| mechanism == "OAUTHBEARER") {
+        variables.extend(std::env::vars().filter(|(name, _)| ROLE.contains(&name.as_str())));
+    }
+    variables
+}
+
+/// How an operator reaches the same topics: by the same variables unless the systems share a cluster.
+#[must_use]
+pub fn as_operator(variables: &Variables) -> Variables {
+    if !is_used() {
+        return variables.clone();
+    }
+    let own = |(name, value): (String, String)| Some((name.strip_prefix(OPERATOR)?.to_owned(), value));
+    let mut operator: Variables = std::env::vars().filter_map(own).collect();
+    for name in ["KAFKA_TOPIC_PREFIX", "KAFKA_PARTITIONS"] {
+        operator.extend(variables.get(name).map(|value| (name.to_owned(), value.clone())));
+    }
+    operator
 }
 
 /// What leads to the broker of a local runtime: without encryption unless more is said, with its number of partitions.
@@ -93,6 +117,19 @@ impl Brokers {
     #[must_use]
     pub fn count(&self) -> usize {
         (1..).take_while(|number| self.directory.join(format!("broker-{number}.properties")).exists()).count()
+    }
+
+    /// How many lines of the brokers' logs hold a text.
+    ///
+    /// # Panics
+    /// A log cannot be read.
+    #[must_use]
+    pub fn log_lines_with(&self, text: &str) -> usize {
+        let lines = |number: usize| {
+            let log = std::fs::read(self.directory.join(format!("broker-{}.log", number + 1))).expect("a log");
+            String::from_utf8_lossy(&log).lines().filter(|line| line.contains(text)).count()
+        };
+        (0..self.count()).map(lines).sum()
     }
 
     /// Ends a broker in order, by its number from 0, and waits until it has been started again and is ready.

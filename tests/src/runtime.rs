@@ -309,13 +309,13 @@ impl Runtime {
 
     /// Runs the operators' command line on this system.
     pub async fn admin(&self, arguments: &[&str]) -> Ended {
-        admin::run(&self.kafka, arguments).await
+        admin::run(&cluster::as_operator(&self.kafka), arguments).await
     }
 
-    /// Its broker, seen by the protocol.
+    /// Its broker, seen by the protocol, as somebody who may do everything.
     #[must_use]
     pub fn broker(&self) -> Broker {
-        Broker::new(&self.kafka)
+        Broker::new(&cluster::as_operator(&self.kafka))
     }
 
     /// The connections that are subscribed to a room, as (user, connection), read from the table.

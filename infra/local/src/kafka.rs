@@ -1,17 +1,17 @@
 //! How a Kafka cluster is reached: addresses, security and names of topics, as the functions know them.
 //!
 //! The names of the settings are those of the functions' own environment, so that one set of variables reaches the
-//! same cluster from both sides.
+//! same cluster from both sides. Where the functions may not make topics somebody else does: the operator, by the same
+//! names with `OPERATOR_` before them.
 
 use rdkafka::ClientConfig;
-use topics::{Scale, Topic};
+use rdkafka::consumer::DefaultConsumerContext;
+use topics::{Scale, Topic, TopicError};
 
-/// What `SASL_SSL` needs: property, variable.
-const SIGN_IN: [(&str, &str); 3] = [
-    ("sasl.mechanism", "KAFKA_SASL_MECHANISM"),
-    ("sasl.username", "KAFKA_SASL_USERNAME"),
-    ("sasl.password", "KAFKA_SASL_PASSWORD"),
-];
+/// What stands before the names of the operator's settings.
+const OPERATOR: &str = "OPERATOR_";
+/// What a user signs in with: property, variable.
+const USER: [(&str, &str); 2] = [("sasl.username", "KAFKA_SASL_USERNAME"), ("sasl.password", "KAFKA_SASL_PASSWORD")];
 /// PEM texts that encryption can have: property, variable.
 const CERTIFICATES: [(&str, &str); 3] = [
     ("ssl.ca.pem", "KAFKA_SSL_CA_PEM"),
@@ -24,9 +24,20 @@ const CERTIFICATES: [(&str, &str); 3] = [
 pub(crate) struct Kafka {
     bootstrap_servers: String,
     client: ClientConfig,
+    operator: ClientConfig,
+    topics: TopicCare,
     topic_prefix: String,
     partitions: Vec<(String, i32)>,
     variables: Vec<(&'static str, String)>,
+}
+
+/// What is done about the topics before anything reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TopicCare {
+    /// The missing ones are made.
+    Make,
+    /// They are made by other means, and have to be there.
+    Verify,
 }
 
 /// A setting that leads to no cluster.
@@ -35,6 +46,12 @@ pub(crate) enum KafkaSettingError {
     /// A setting that the security protocol needs is missing.
     #[error("{0} is not set, but KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it")]
     Missing(&'static str),
+    /// Nobody can read for the functions.
+    #[error(
+        "OPERATOR_KAFKA_BOOTSTRAP_SERVERS is not set, but KAFKA_SASL_MECHANISM=OAUTHBEARER needs it: the functions sign \
+         tokens, and this runtime signs none"
+    )]
+    NoOperator,
     /// A setting holds something else.
     #[error("{0} is not {1}")]
     Invalid(&'static str, &'static str),
@@ -49,24 +66,45 @@ impl Kafka {
     /// The cluster that the environment names, `None` without `KAFKA_BOOTSTRAP_SERVERS`.
     ///
     /// Reads `KAFKA_SECURITY_PROTOCOL` (`PLAINTEXT` unless set, since this is the local runtime; the functions' own
-    /// default is `SASL_SSL`), and everything that the functions read beside it.
+    /// default is `SASL_SSL`), and everything that the functions read beside it; then the same of the operator, who is
+    /// the functions' user unless set. The topics are read as the functions' user, as the platform does, but where that
+    /// takes tokens as the operator.
     ///
     /// # Errors
     /// As [`KafkaSettingError`] says.
     pub(crate) fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, KafkaSettingError> {
+        let Some(mut kafka) = Self::read(&variable)? else { return Ok(None) };
+        let operator = Self::read(&|name: &str| variable(&format!("{OPERATOR}{name}")))?;
+        let takes_tokens = kafka.client.get("sasl.mechanism") == Some("OAUTHBEARER");
+        match operator {
+            None if takes_tokens => return Err(KafkaSettingError::NoOperator),
+            None => kafka.operator = kafka.client.clone(),
+            Some(operator) => kafka.operator = operator.client,
+        }
+        if takes_tokens {
+            kafka.client = kafka.operator.clone();
+        }
+        kafka.topics = match variable("KAFKA_TOPICS").as_deref() {
+            None | Some("make") => TopicCare::Make,
+            Some("verify") => TopicCare::Verify,
+            Some(_) => return Err(KafkaSettingError::Invalid("KAFKA_TOPICS", "make or verify")),
+        };
+        Ok(Some(kafka))
+    }
+
+    /// A cluster and whoever signs in there.
+    fn read(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>, KafkaSettingError> {
         let Some(bootstrap_servers) = variable("KAFKA_BOOTSTRAP_SERVERS") else { return Ok(None) };
         let protocol = variable("KAFKA_SECURITY_PROTOCOL").unwrap_or_else(|| "PLAINTEXT".into());
         let mut kafka = Self::new(bootstrap_servers, &protocol);
         match protocol.as_str() {
             "PLAINTEXT" => {}
-            "SSL" => kafka.encrypt(&variable)?,
+            "SSL" => kafka.encrypt(variable)?,
             "SASL_SSL" => {
-                for (property, name) in SIGN_IN {
-                    kafka.set(property, name, variable(name).ok_or(KafkaSettingError::Missing(name))?);
-                }
-                kafka.encrypt(&variable)?;
+                kafka.sign_in(variable)?;
+                kafka.encrypt(variable)?;
             }
             _ => return Err(KafkaSettingError::Invalid("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT, SSL or SASL_SSL")),
         }
@@ -78,6 +116,18 @@ impl Kafka {
             kafka.partitions = partitions(&list)?;
         }
         Ok(Some(kafka))
+    }
+
+    /// Makes the topics, or looks for them, as the operator.
+    ///
+    /// # Errors
+    /// They are not as declared.
+    pub(crate) async fn see_to_topics(&self) -> Result<(), TopicError> {
+        let context = DefaultConsumerContext;
+        match self.topics {
+            TopicCare::Make => topics::apply(&self.operator, &context, &self.topics()).await.map(drop),
+            TopicCare::Verify => topics::verify(&self.operator, &context, &self.topics()).await,
+        }
     }
 
     /// `host:port` of the brokers to start from, joined by commas.
@@ -123,6 +173,8 @@ impl Kafka {
         let mut kafka = Self {
             bootstrap_servers: bootstrap_servers.clone(),
             client,
+            operator: ClientConfig::new(),
+            topics: TopicCare::Make,
             topic_prefix: String::new(),
             partitions: Vec::new(),
             variables: Vec::new(),
@@ -132,7 +184,19 @@ impl Kafka {
         kafka
     }
 
-    fn encrypt(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), KafkaSettingError> {
+    fn sign_in(&mut self, variable: &impl Fn(&str) -> Option<String>) -> Result<(), KafkaSettingError> {
+        let required = |name| variable(name).ok_or(KafkaSettingError::Missing(name));
+        let mechanism = required("KAFKA_SASL_MECHANISM")?;
+        // A token is signed with what Lambda gives a function.
+        let has_user = mechanism != "OAUTHBEARER";
+        self.set("sasl.mechanism", "KAFKA_SASL_MECHANISM", mechanism);
+        for (property, name) in USER.into_iter().filter(|_| has_user) {
+            self.set(property, name, required(name)?);
+        }
+        Ok(())
+    }
+
+    fn encrypt(&mut self, variable: &impl Fn(&str) -> Option<String>) -> Result<(), KafkaSettingError> {
         // OpenSSL is part of the binary, and its own default for authorities is a directory that no system has.
         if variable("KAFKA_SSL_CA_PEM").is_none() {
             self.client.set("ssl.ca.location", "probe");
@@ -235,6 +299,26 @@ mod tests {
             let pairs: Vec<_> = SCRAM.into_iter().chain([(name, value)]).collect();
             refused(&pairs, &format!("{name} is not {expected}"));
         }
+    }
+
+    #[test]
+    fn topics_are_made_by_the_operator_and_read_by_the_functions_user() {
+        let operator = [("OPERATOR_KAFKA_BOOTSTRAP_SERVERS", "one:9096"), ("OPERATOR_KAFKA_SECURITY_PROTOCOL", "SSL")];
+        let of_both = |functions: &[(&str, &str)]| read(&[functions, &operator].concat()).unwrap().unwrap();
+        let with_user = of_both(&SCRAM);
+        assert_eq!(with_user.operator.get("security.protocol"), Some("SSL"));
+        assert_eq!(with_user.operator.get("sasl.username"), None, "nothing of the functions' user is mixed in");
+        assert_eq!(with_user.client().get("sasl.username"), Some("madang"));
+        assert_eq!(read(&SCRAM).unwrap().unwrap().operator.get("sasl.username"), Some("madang"));
+        let tokens = [
+            ("KAFKA_BOOTSTRAP_SERVERS", "one:9098"),
+            ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+            ("KAFKA_SASL_MECHANISM", "OAUTHBEARER"),
+        ];
+        let with_tokens = of_both(&tokens);
+        assert_eq!(with_tokens.client().get("bootstrap.servers"), Some("one:9096"), "this runtime signs no tokens");
+        assert!(with_tokens.variables().contains(&("KAFKA_SASL_MECHANISM", "OAUTHBEARER".to_owned())));
+        assert_eq!(read(&tokens).err(), Some(KafkaSettingError::NoOperator));
     }
 
     #[test]

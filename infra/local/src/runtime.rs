@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use rdkafka::consumer::DefaultConsumerContext;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -192,9 +191,7 @@ impl Backing {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (kafka, broker) = match Kafka::from_environment(variable).map_err(|error| error.to_string())? {
             Some(kafka) => {
-                topics::apply(&kafka.client(), &DefaultConsumerContext, &kafka.topics())
-                    .await
-                    .map_err(|error| error.to_string())?;
+                kafka.see_to_topics().await.map_err(|error| error.to_string())?;
                 (kafka, None)
             }
             None => {
