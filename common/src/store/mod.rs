@@ -2,7 +2,7 @@
 //!
 //! Every read that decides something is consistent; every query pages; every batch call asks again for what was left;
 //! transaction conflicts are retried with jitter, since the SDK does not: those of transactions here, those of single
-//! writes as [`conflict`] says. Rows past their `ttl` or token expiry count as absent, although DynamoDB removes them
+//! writes in `conflict`. Rows past their `ttl` or token expiry count as absent, although DynamoDB removes them
 //! late. Units are counted in [`Metrics`].
 
 mod attributes;
