@@ -17,13 +17,13 @@ mod cache;
 mod kafka;
 
 pub use cache::CacheConfig;
-pub use kafka::{KafkaConfig, TopicCare, TopicPrefix};
+pub use kafka::{KafkaConfig, TopicCare, TopicPrefix, advice};
 
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
 #[derive(PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Not set.
-    #[error("the environment variable {0} is not set")]
+    #[error("the environment variable {0} is not set: it holds {held}", held = held(.0))]
     Missing(&'static str),
     /// Set to something else.
     #[error("the environment variable {name} is not {expected}")]
@@ -39,6 +39,29 @@ pub enum ConfigError {
 impl fmt::Debug for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// What the variables hold that somebody needs.
+fn held(name: &str) -> &'static str {
+    match name {
+        "AWS_LAMBDA_FUNCTION_NAME" => "the function's name, set by Lambda itself",
+        "AWS_REGION" => "the region, set by Lambda itself",
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "the role's credentials, set by Lambda itself",
+        "CHAT_TABLE" => "the name of the table of rooms",
+        "CONNECTIONS_TABLE" => "the name of the table of connections",
+        "MANAGEMENT_ENDPOINT" => "where frames are posted, https://{api}.execute-api.{region}.amazonaws.com/{stage}",
+        "JWT_ALGORITHM" => "HS256, RS256, ES256 or EdDSA",
+        "JWT_KEY" => "the key that tokens are checked with: base64 for HS256, else PEM, or JWT_JWKS_URL instead",
+        "JWT_ISSUER" => "what `iss` of every token must be",
+        "JWT_AUDIENCE" => "what the audience of every token must be",
+        "CURSOR_KEY" => "the base64 of at least 32 bytes, the same for every function",
+        "KAFKA_BOOTSTRAP_SERVERS" => "host:port of the brokers, separated by commas",
+        "KAFKA_SASL_MECHANISM" => "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, unless KAFKA_SECURITY_PROTOCOL is SSL",
+        "KAFKA_SASL_USERNAME" | "KAFKA_SASL_PASSWORD" => "who signs in, unless KAFKA_SECURITY_PROTOCOL is SSL",
+        "KAFKA_SSL_CERTIFICATE_PEM" => "the client's certificate, which belongs to KAFKA_SSL_KEY_PEM",
+        "KAFKA_SSL_KEY_PEM" => "the client's key, which belongs to KAFKA_SSL_CERTIFICATE_PEM",
+        _ => "what the README's settings say",
     }
 }
 
@@ -74,6 +97,19 @@ impl Environment {
 
     fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing(name))
+    }
+
+    /// An address that calls go to. A wrong one would only be found by the client, which does not know the variable.
+    fn url(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
+        let url = self.optional(name);
+        let has_host = |url: &str| {
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !host.contains(' '))
+        };
+        match url {
+            Some(url) if !has_host(url) => Err(ConfigError::invalid(name, "a URL with https:// or http://")),
+            url => Ok(url),
+        }
     }
 
     fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
@@ -204,7 +240,7 @@ impl StoreConfig {
             aws: AwsConfig::new(environment)?,
             chat_table: environment.required("CHAT_TABLE")?.to_owned(),
             connections_table: environment.required("CONNECTIONS_TABLE")?.to_owned(),
-            endpoint: environment.optional("AWS_ENDPOINT_URL_DYNAMODB").map(str::to_owned),
+            endpoint: environment.url("AWS_ENDPOINT_URL_DYNAMODB")?.map(str::to_owned),
             sessions: SessionConfig::new(environment)?,
         })
     }
@@ -283,10 +319,8 @@ impl OutboundConfig {
     /// # Errors
     /// A variable is not set.
     pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
-        Ok(Self {
-            aws: AwsConfig::new(environment)?,
-            endpoint: environment.required("MANAGEMENT_ENDPOINT")?.to_owned(),
-        })
+        let endpoint = environment.url("MANAGEMENT_ENDPOINT")?.ok_or(ConfigError::Missing("MANAGEMENT_ENDPOINT"))?;
+        Ok(Self { aws: AwsConfig::new(environment)?, endpoint: endpoint.to_owned() })
     }
 }
 
@@ -470,7 +504,8 @@ mod tests {
     #[test]
     fn an_error_names_the_variable_and_never_its_value() {
         let error = StoreConfig::new(&Environment::of_pairs(&[])).err().unwrap();
-        assert_eq!(error.to_string(), "the environment variable AWS_REGION is not set");
+        let sentence = "the environment variable AWS_REGION is not set: it holds the region, set by Lambda itself";
+        assert_eq!(error.to_string(), sentence);
         let short = Environment::of_pairs(&[("CURSOR_KEY", "c2hvcnQ=")]);
         let error = cursor_key(&short).unwrap_err().to_string();
         assert_eq!(error, "the environment variable CURSOR_KEY is not the base64 of at least 32 bytes");

@@ -2,6 +2,7 @@
 //! what goes wrong behind its back.
 
 use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
@@ -21,13 +22,35 @@ use crate::msk_iam::TokenSigner;
 pub struct KafkaContext {
     #[cfg(feature = "msk-iam")]
     signer: Option<TokenSigner>,
+    /// Why librdkafka does not get on: its calls only say that time is up. Its own lines go to the `log` crate, to which
+    /// nobody listens.
+    cause: Arc<Mutex<Option<RDKafkaErrorCode>>>,
 }
 
 impl KafkaContext {
+    /// Why nothing has arrived since something last did.
+    pub(crate) fn cause(&self) -> Option<RDKafkaErrorCode> {
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has arrived.
+    pub(crate) fn forget_cause(&self) {
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note_cause(&self, code: RDKafkaErrorCode) {
+        use RDKafkaErrorCode::{Authentication, Resolve, SSL};
+        // What follows these is only that no broker is left.
+        let is_telling = |code: RDKafkaErrorCode| matches!(code, Authentication | Resolve | SSL);
+        if is_telling(code) || !self.cause().is_some_and(is_telling) {
+            *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+        }
+    }
+
     /// Signs tokens.
     #[cfg(feature = "msk-iam")]
     pub(crate) fn with_tokens(signer: TokenSigner) -> Self {
-        Self { signer: Some(signer) }
+        Self { signer: Some(signer), ..Self::default() }
     }
 
     #[cfg(feature = "msk-iam")]
@@ -53,6 +76,9 @@ impl ClientContext for KafkaContext {
     /// A record that waits for a sign-in tells only that its time is up. Whatever else there is librdkafka mends by
     /// itself, or it becomes the error of a record.
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.note_cause(code);
+        }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
             tracing::warn!(reason, "Kafka refuses this function's sign-in");
         }

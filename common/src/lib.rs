@@ -13,14 +13,15 @@
 //!
 //! Beside them: farewells ([`farewell`]) and those who left without one ([`ghost`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
 //! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), the cache of memberships ([`cache`]), logs and traces
-//! ([`telemetry`]), counts ([`metrics`]), what every function does around its handler ([`function`]), and how its process
-//! ends ([`shutdown`]).
+//! ([`telemetry`]), counts ([`metrics`]), what every function does around its handler ([`function`]), what its operator is
+//! told ([`complaint`]), and how its process ends ([`shutdown`]).
 
 pub mod auth;
 pub mod cache;
 pub mod code;
 pub mod codec;
 pub mod command;
+pub mod complaint;
 pub mod config;
 pub mod cursor;
 pub mod failure;

@@ -10,6 +10,7 @@ use aws_sdk_apigatewaymanagement::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use aws_sdk_apigatewaymanagement::{Client, Config};
 
+use crate::complaint::Complaint;
 use crate::config::OutboundConfig;
 use crate::id::ConnectionId;
 use crate::metrics::{Count, Metrics};
@@ -34,6 +35,7 @@ pub enum PostError {
 /// Posts frames, asks about connections and closes them.
 pub struct Outbound {
     client: Client,
+    complaint: Complaint,
     metrics: Arc<Metrics>,
 }
 
@@ -49,7 +51,7 @@ impl Outbound {
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(POST_TIMEOUT).build())
             .build();
-        Self { client: Client::from_conf(config), metrics }
+        Self { client: Client::from_conf(config), complaint: Complaint::new(), metrics }
     }
 
     /// Posts one frame.
@@ -59,7 +61,7 @@ impl Outbound {
     pub async fn post(&self, connection: &ConnectionId, frame: &[u8]) -> Result<(), PostError> {
         let post = self.client.post_to_connection().connection_id(connection.as_str()).data(Blob::new(frame));
         self.metrics.add(Count::Posts, 1);
-        post.send().await.map(|_| ()).map_err(|error| classify(&error))
+        post.send().await.map(|_| ()).map_err(|error| self.classify(&error))
     }
 
     /// Asks whether a connection is open.
@@ -68,7 +70,7 @@ impl Outbound {
     /// [`PostError::Gone`] when it is not; else why that could not be found out.
     pub async fn ask_about(&self, connection: &ConnectionId) -> Result<(), PostError> {
         let get = self.client.get_connection().connection_id(connection.as_str());
-        get.send().await.map(|_| ()).map_err(|error| classify(&error))
+        get.send().await.map(|_| ()).map_err(|error| self.classify(&error))
     }
 
     /// Closes a connection.
@@ -77,17 +79,30 @@ impl Outbound {
     /// Why it could not be closed.
     pub async fn close(&self, connection: &ConnectionId) -> Result<(), PostError> {
         let close = self.client.delete_connection().connection_id(connection.as_str());
-        close.send().await.map(|_| ()).map_err(|error| classify(&error))
+        close.send().await.map(|_| ()).map_err(|error| self.classify(&error))
     }
-}
 
-fn classify<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> PostError {
-    match error {
-        SdkError::ServiceError(service) => match service.err().code() {
-            Some("GoneException") => PostError::Gone,
-            Some("ForbiddenException" | "AccessDeniedException") => PostError::Refused,
+    fn classify<E: ProvideErrorMetadata, R>(&self, error: &SdkError<E, R>) -> PostError {
+        match error {
+            SdkError::ServiceError(service) => match service.err().code() {
+                Some("GoneException") => PostError::Gone,
+                Some("ForbiddenException" | "AccessDeniedException") => {
+                    self.complaint.say(
+                        "the management API refuses calls: MANAGEMENT_ENDPOINT must name this API and its stage, and the \
+                         role have execute-api:ManageConnections",
+                    );
+                    PostError::Refused
+                }
+                _ => PostError::Slow,
+            },
+            SdkError::DispatchFailure(failure) if !failure.is_timeout() => {
+                self.complaint.say(
+                    "the management API cannot be reached: look at MANAGEMENT_ENDPOINT, and at the function's way to the \
+                     network",
+                );
+                PostError::Slow
+            }
             _ => PostError::Slow,
-        },
-        _ => PostError::Slow,
+        }
     }
 }

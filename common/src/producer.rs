@@ -17,7 +17,8 @@ use rdkafka::util::Timeout;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::{KafkaConfig, TopicPrefix};
+use crate::complaint::Complaint;
+use crate::config::{KafkaConfig, TopicPrefix, advice};
 use crate::kafka_client::KafkaContext;
 use crate::metrics::{Count, Metrics};
 
@@ -50,6 +51,18 @@ pub enum ProduceError {
     UnknownTopic,
 }
 
+/// The client could not be made: librdkafka refuses a setting.
+#[derive(thiserror::Error)]
+#[error("the Kafka client cannot be made of the KAFKA_ settings: {0}")]
+pub struct ProducerError(#[from] KafkaError);
+
+/// As a sentence: what `main` returns is printed so.
+impl std::fmt::Debug for ProducerError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, formatter)
+    }
+}
+
 /// What becomes of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -72,6 +85,7 @@ pub struct Producer {
     ingress_closed: bool,
     stage: watch::Sender<Stage>,
     inner: RwLock<Option<Arc<KafkaProducer>>>,
+    complaint: Complaint,
     metrics: Arc<Metrics>,
 }
 
@@ -80,7 +94,7 @@ impl Producer {
     ///
     /// # Errors
     /// librdkafka refuses a setting.
-    pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, KafkaError> {
+    pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, ProducerError> {
         let producer = Self::lazy(config, metrics);
         producer.client()?;
         Ok(producer)
@@ -104,6 +118,8 @@ impl Producer {
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "1000"),
             ("retry.backoff.ms", "50"),
+            // Topics are made before anything is produced; one that is missing is told as that before its record times out.
+            ("topic.metadata.propagation.max.ms", "3000"),
             ("linger.ms", "0"),
             // As much as the dead-letter topic takes: any record of the others with what is added to it.
             ("message.max.bytes", "2097152"),
@@ -113,7 +129,8 @@ impl Producer {
             client.set(name, value);
         }
         let (stage, inner) = (watch::Sender::new(Stage::Open), RwLock::default());
-        Self { config: client, context, partitions, topic_prefix, ingress_closed, stage, inner, metrics }
+        let complaint = Complaint::new();
+        Self { config: client, context, partitions, topic_prefix, ingress_closed, stage, inner, complaint, metrics }
     }
 
     fn client(&self) -> Result<Arc<KafkaProducer>, KafkaError> {
@@ -164,6 +181,8 @@ impl Producer {
         (record.key, record.payload) = (key, value);
         let producer = self.client().map_err(ProduceError::Unacknowledged)?;
         let sent = tokio::select! {
+            // What has arrived at the very end has arrived.
+            biased;
             sent = producer.send(record, Timeout::After(Duration::ZERO)) => sent,
             () = self.closed() => return Err(ProduceError::Ending),
         };
@@ -171,9 +190,15 @@ impl Producer {
             Ok(_) => {
                 self.metrics.add(Count::Produces, 1);
                 self.metrics.add(Count::Accepted, is_command.into());
+                self.context.forget_cause();
+                self.complaint.settle();
                 Ok(())
             }
             Err((error, _)) => {
+                let causes = [error.rdkafka_error_code(), self.context.cause()];
+                if let Some(sentence) = causes.into_iter().flatten().find_map(advice) {
+                    self.complaint.say(sentence);
+                }
                 self.replace_if_spent(&producer, &error);
                 Err(ProduceError::Unacknowledged(error))
             }
@@ -200,18 +225,17 @@ impl Producer {
         drop(self.stage.subscribe().wait_for(|stage| *stage == Stage::Closed).await);
     }
 
-    /// After a fatal error librdkafka refuses everything for ever, and a record that timed out leaves a gap in an
-    /// idempotent producer's numbers, from which it was seen to recover only after minutes: a fresh producer takes the
-    /// place, once.
+    /// After a fatal error librdkafka refuses everything for ever; a record that timed out leaves a gap in an idempotent
+    /// producer's numbers, from which it was seen to recover only after minutes; and a topic that is missing is missing
+    /// for as long, though it has been made: a fresh producer takes the place, once.
     fn replace_if_spent(&self, failed: &Arc<KafkaProducer>, error: &KafkaError) {
-        let timed_out = (error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut))
-            .then(|| (RDKafkaErrorCode::MessageTimedOut, "a record timed out".to_owned()));
-        let Some((code, reason)) = failed.client().fatal_error().or(timed_out) else { return };
+        let spent = error.rdkafka_error_code().filter(|code| is_lasting(*code)).map(|code| (code, error.to_string()));
+        let Some((code, reason)) = failed.client().fatal_error().or(spent) else { return };
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if !inner.as_ref().is_some_and(|inner| Arc::ptr_eq(inner, failed)) {
             return;
         }
-        tracing::error!(?code, reason, "the producer is replaced");
+        tracing::warn!(?code, reason, "the producer is replaced");
         match self.fresh() {
             Ok(fresh) => *inner = Some(Arc::new(fresh)),
             Err(error) => tracing::error!(%error, "no producer can be made"),
@@ -224,12 +248,22 @@ impl Producer {
         match error {
             ProduceError::UnknownTopic => true,
             ProduceError::Closed | ProduceError::Ending => false,
-            ProduceError::Unacknowledged(error) => matches!(
-                error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::TopicAuthorizationFailed)
-            ),
+            ProduceError::Unacknowledged(error) => error
+                .rdkafka_error_code()
+                .is_some_and(|code| is_missing(code) || matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed)),
         }
     }
+}
+
+/// Whether librdkafka goes on failing after this.
+const fn is_lasting(code: RDKafkaErrorCode) -> bool {
+    is_missing(code) || matches!(code, RDKafkaErrorCode::MessageTimedOut)
+}
+
+/// Whether a topic, or a partition of it, is not there.
+const fn is_missing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, UnknownTopic | UnknownTopicOrPartition | UnknownPartition)
 }
 
 /// The partition of a key, as Java's default partitioner chooses it.
@@ -371,6 +405,28 @@ mod tests {
         assert!(futures_util::poll!(&mut sent).is_pending());
         assert!(producer.close(Duration::from_millis(100)).await);
         assert_eq!(sent.await, Err(ErrorCode::Unavailable));
+    }
+
+    /// What the operator reads at last: which setting leads nowhere.
+    #[tokio::test]
+    async fn a_broker_that_is_not_there_is_told_by_its_setting() {
+        for servers in ["127.0.0.1:1", "nowhere.invalid:9092"] {
+            let mut client = ClientConfig::new();
+            client.set("bootstrap.servers", servers);
+            let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
+            let config = KafkaConfig {
+                client,
+                partitions,
+                topic_prefix: TopicPrefix::default(),
+                ingress_closed: false,
+                context: KafkaContext::default(),
+            };
+            let mut producer = Producer::lazy(config, Arc::default());
+            producer.config.set("message.timeout.ms", "1000");
+            assert_eq!(send(&producer).await, Err(ErrorCode::Unavailable));
+            let advice = producer.context.cause().and_then(advice).unwrap();
+            assert!(advice.contains("KAFKA_BOOTSTRAP_SERVERS"), "{servers}: {advice}");
+        }
     }
 
     /// The expected hashes stand in Apache Kafka's own test of its `Utils.murmur2`.

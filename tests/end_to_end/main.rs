@@ -6,6 +6,7 @@ mod auth;
 mod bad_input;
 mod chat;
 mod commands;
+mod configuration;
 mod content;
 mod contracts;
 mod cors;

@@ -148,7 +148,12 @@ impl Runtime {
 
     /// A start that is expected to fail.
     pub async fn fail_to_start(arguments: &[&str]) -> Ended {
-        let (mut process, _) = Process::spawn(arguments, &[]);
+        Self::fail_to_start_with(arguments, &[]).await
+    }
+
+    /// The same with environment variables.
+    pub async fn fail_to_start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        let (mut process, _) = Process::spawn(arguments, variables);
         within("a failing start", tokio::task::spawn_blocking(move || process.wait())).await.expect("an end")
     }
 

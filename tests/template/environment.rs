@@ -58,7 +58,7 @@ fn makes(text: &str, group: &str) -> bool {
 fn variables(groups: &BTreeMap<String, String>, name: &str) -> BTreeSet<String> {
     let text = &groups[name];
     let mut found = BTreeSet::new();
-    for before in ["required(\"", "optional(\"", "flag(\"", "environment, \""] {
+    for before in ["required(\"", "optional(\"", "flag(\"", "url(\"", "environment, \""] {
         let names = text.split(before).skip(1).filter_map(|rest| rest.split('"').next());
         found.extend(names.map(str::to_owned));
     }

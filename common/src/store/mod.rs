@@ -44,6 +44,7 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_dynamodb::{Client, Config};
 
 use crate::code::ErrorCode;
+use crate::complaint::Complaint;
 use crate::config::{SessionConfig, StoreConfig};
 use crate::limits::{BATCH_GET_MAX_KEYS, BATCH_WRITE_MAX_ITEMS};
 use crate::metrics::Metrics;
@@ -57,6 +58,9 @@ const ATTEMPTS_MAX: u32 = 8;
 /// How long a transaction may take with all its attempts: below the shortest timeout of a function, so that a client
 /// hears that the table is away.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Tables that cannot be used as they are set, for the operator.
+static COMPLAINT: Complaint = Complaint::new();
 
 /// A call to a table failed.
 #[derive(Debug, thiserror::Error)]
@@ -244,12 +248,21 @@ async fn jitter(attempt: u32) {
 fn classify<E, R>(error: SdkError<E, R>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     let SdkError::ServiceError(service) = &error else {
-        return StoreError::Unavailable(aws_sdk_dynamodb::error::DisplayErrorContext(&error).to_string());
+        if matches!(&error, SdkError::DispatchFailure(failure) if !failure.is_timeout()) {
+            COMPLAINT.say(
+                "DynamoDB cannot be reached: look at AWS_REGION, at AWS_ENDPOINT_URL_DYNAMODB where it is set, and at the \
+                 function's way to the network",
+            );
+        }
+        return StoreError::Unavailable(with_causes(&error));
     };
     let code = service.err().code().unwrap_or_default().to_owned();
+    if let Some(sentence) = advice(&code) {
+        COMPLAINT.say(sentence);
+    }
     match code.as_str() {
         "ConditionalCheckFailedException" => StoreError::Condition(vec![0]),
         "ValidationException" | "ItemCollectionSizeLimitExceededException" => {
@@ -266,7 +279,34 @@ where
     }
 }
 
-fn classify_transaction<R: std::fmt::Debug>(error: SdkError<TransactWriteItemsError, R>) -> StoreError {
+/// An error with its causes, on one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Which setting to look at when DynamoDB says this, if one is to blame.
+fn advice(code: &str) -> Option<&'static str> {
+    match code {
+        "ResourceNotFoundException" => Some(
+            "a table or its index is missing: CHAT_TABLE and CONNECTIONS_TABLE must name tables of AWS_REGION, made as \
+             infra/tables.json declares them",
+        ),
+        "AccessDeniedException" | "KMSAccessDeniedException" => Some(
+            "the function's role may not use CHAT_TABLE or CONNECTIONS_TABLE: infra/template.yaml has its policies",
+        ),
+        "UnrecognizedClientException"
+        | "MissingAuthenticationTokenException"
+        | "InvalidSignatureException"
+        | "ExpiredTokenException" => Some(
+            "DynamoDB refuses the credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN must be \
+             those of the role, which Lambda sets",
+        ),
+        _ => None,
+    }
+}
+
+fn classify_transaction<R: std::fmt::Debug + 'static>(error: SdkError<TransactWriteItemsError, R>) -> StoreError {
     let canceled = match &error {
         SdkError::ServiceError(service) => match service.err() {
             TransactWriteItemsError::TransactionCanceledException(canceled) => Some(canceled),

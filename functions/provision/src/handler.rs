@@ -123,7 +123,8 @@ mod tests {
         let (line, answer) = heard("Create", &[]).await;
         assert_eq!(line, "PUT /sample HTTP/1.1");
         assert_eq!(answer["Status"], "FAILED");
-        assert_eq!(answer["Reason"], "the environment variable KAFKA_BOOTSTRAP_SERVERS is not set");
+        let reason = answer["Reason"].as_str().unwrap();
+        assert!(reason.starts_with("the environment variable KAFKA_BOOTSTRAP_SERVERS is not set"), "{reason}");
     }
 
     #[tokio::test]

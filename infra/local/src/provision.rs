@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::{
     Client,
     config::{BehaviorVersion, Region},
-    error::DisplayErrorContext,
+    error::SdkError,
     operation::create_table::builders::CreateTableFluentBuilder,
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
@@ -25,6 +25,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Why the tables are not as declared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProvisionError {
+    /// The endpoint cannot be one.
+    #[error("AWS_ENDPOINT_URL_DYNAMODB is not a URL such as http://127.0.0.1:8000")]
+    NotUrl,
+    /// Nobody answers there.
+    #[error("no DynamoDB answers at {endpoint_url}, which AWS_ENDPOINT_URL_DYNAMODB names: {cause}")]
+    NoAnswer {
+        /// Where.
+        endpoint_url: String,
+        /// What the client met.
+        cause: String,
+    },
     /// Something was created but did not become usable.
     #[error("{0} did not become ready in time")]
     NotReady(String),
@@ -64,11 +75,25 @@ pub(crate) async fn create_tables(endpoint_url: &str) -> Result<(), ProvisionErr
     let declared: BTreeMap<String, TableDeclaration> =
         serde_json::from_str(include_str!("../../tables.json")).expect("a test reads this data file");
     let client = dynamodb(endpoint_url);
+    await_answer(&client, endpoint_url).await?;
     for (name, table) in &declared {
         create_table(&client, name, table).await?;
         expire_items(&client, name, &table.ttl_attribute).await?;
     }
     Ok(())
+}
+
+/// Asks for anything, so that an endpoint that is none is told apart from a table that cannot be made.
+async fn await_answer(client: &Client, endpoint_url: &str) -> Result<(), ProvisionError> {
+    if !endpoint_url.starts_with("http://") && !endpoint_url.starts_with("https://") {
+        return Err(ProvisionError::NotUrl);
+    }
+    match client.list_tables().limit(1).send().await {
+        Ok(_) | Err(SdkError::ServiceError(_)) => Ok(()),
+        Err(error) => {
+            Err(ProvisionError::NoAnswer { endpoint_url: endpoint_url.to_owned(), cause: with_causes(&error) })
+        }
+    }
 }
 
 /// A client with dummy credentials.
@@ -164,7 +189,13 @@ async fn expire_items(client: &Client, name: &str, attribute: &str) -> Result<()
 }
 
 fn refused(table: &str, error: &(impl std::error::Error + 'static)) -> ProvisionError {
-    ProvisionError::Table { table: table.into(), reason: DisplayErrorContext(error).to_string() }
+    ProvisionError::Table { table: table.into(), reason: with_causes(error) }
+}
+
+/// An error with its causes, on one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
@@ -197,8 +228,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_nobody_serves_is_an_error_that_names_the_table() {
-        let error = create_tables("http://127.0.0.1:1").await.unwrap_err();
-        assert!(matches!(error, ProvisionError::Table { table, .. } if table == "chat"));
+    async fn an_endpoint_that_nobody_serves_is_an_error_that_names_the_setting() {
+        for endpoint in ["http://127.0.0.1:1", "127.0.0.1:8000"] {
+            let error = create_tables(endpoint).await.unwrap_err().to_string();
+            assert!(error.contains("AWS_ENDPOINT_URL_DYNAMODB"), "{error}");
+        }
     }
 }

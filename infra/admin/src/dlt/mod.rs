@@ -21,7 +21,7 @@ use std::io;
 
 use clap::Subcommand;
 use common::config::{ConfigError, Environment, KafkaConfig};
-use common::producer::{DEAD_LETTER_TOPIC, ProduceError};
+use common::producer::{DEAD_LETTER_TOPIC, ProduceError, ProducerError};
 use common::record::origin::InvalidOrigin;
 use rdkafka::error::KafkaError;
 
@@ -47,6 +47,8 @@ pub(crate) enum DltError {
     Config(#[from] ConfigError),
     #[error("the Kafka client cannot be made: {0}")]
     Client(#[from] KafkaError),
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("letter {id} cannot be replayed: {cause}")]

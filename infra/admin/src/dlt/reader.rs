@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use common::config::{KafkaConfig, TopicPrefix};
+use common::config::{KafkaConfig, TopicPrefix, advice};
 use common::kafka_client::KafkaContext;
 use common::producer::DEAD_LETTER_TOPIC;
 use rdkafka::Message as _;
@@ -24,6 +24,8 @@ const EVENTS_LIMIT: Duration = Duration::from_millis(500);
 pub(crate) enum ReadError {
     #[error("no broker answers at {servers}, which KAFKA_BOOTSTRAP_SERVERS names: {cause}")]
     NoBroker { servers: String, cause: RDKafkaErrorCode },
+    #[error("{0}")]
+    Setting(&'static str),
     #[error("the broker has no topic {0}")]
     NoTopic(String),
     #[error("the broker does not let this user read {0}")]
@@ -166,7 +168,12 @@ impl Reader {
                 break;
             }
         }
-        ReadError::NoBroker { servers: self.servers.clone(), cause }
+        match cause {
+            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => {
+                advice(cause).map_or(ReadError::NoBroker { servers: self.servers.clone(), cause }, ReadError::Setting)
+            }
+            _ => ReadError::NoBroker { servers: self.servers.clone(), cause },
+        }
     }
 }
 

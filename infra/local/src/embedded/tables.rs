@@ -33,14 +33,17 @@ pub(crate) struct Tables {
 /// Why there is no embedded DynamoDB.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TablesError {
-    /// The data directory, the port or the threads could not be had.
+    /// The port or the threads could not be had.
     #[error("the embedded tables did not start: {0}")]
     Io(#[from] io::Error),
+    /// The data directory could not be made.
+    #[error("the directory {0}, which --data names, cannot be used: {1}")]
+    Directory(PathBuf, io::Error),
     /// The data directory's name cannot be handed on.
     #[error("the data directory's name is not valid Unicode")]
     Name,
     /// The file of the tables could not be opened.
-    #[error("the tables could not be opened: {0}")]
+    #[error("the tables, which --data may name, could not be opened: {0}")]
     Open(#[from] dynoxide::DynoxideError),
 }
 
@@ -95,7 +98,9 @@ impl Drop for Tables {
 
 fn open(directory: Option<PathBuf>) -> Result<Database, TablesError> {
     let Some(directory) = directory else { return Ok(Database::memory()?) };
-    std::fs::create_dir_all(&directory)?;
+    if let Err(error) = std::fs::create_dir_all(&directory) {
+        return Err(TablesError::Directory(directory, error));
+    }
     let file = directory.join(FILE);
     let database = Database::new(file.to_str().ok_or(TablesError::Name)?)?;
     // Leaves SQLite's `synchronous` at NORMAL: with its write-ahead log a killed process loses nothing, and only a

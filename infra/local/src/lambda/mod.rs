@@ -51,8 +51,12 @@ pub(crate) enum InvokeError {
 
 /// A function that did not reach its first `next`.
 #[derive(Debug, thiserror::Error)]
-#[error("the function {0} did not start; its own lines above say why")]
-pub(crate) struct NotStarted(String);
+#[error("the function {name} did not start: {}", last_words.as_deref().unwrap_or("its own lines above say why"))]
+pub(crate) struct NotStarted {
+    name: String,
+    /// What it said of itself, if it did.
+    last_words: Option<String>,
+}
 
 /// Every function of the stack, each with its pool of processes.
 #[derive(Clone)]
@@ -85,7 +89,7 @@ impl Functions {
             specs.into_iter().map(|spec| (spec.name.clone(), Pool::start(spec, watchdog.clone()))).collect();
         for (name, pool) in &pools {
             if !pool.ready().await {
-                return Err(NotStarted(name.clone()));
+                return Err(NotStarted { name: name.clone(), last_words: pool.last_words() });
             }
         }
         Ok(Self { source: Source::Processes(Arc::new(pools)) })

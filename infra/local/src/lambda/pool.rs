@@ -77,6 +77,10 @@ struct State {
     failure_count: u32,
     /// The last process ended before its first `next`.
     broken: bool,
+    /// A process has reached its first `next`.
+    proven: bool,
+    /// Why the last process says that it cannot start.
+    last_words: Option<String>,
     /// A pause before the next process is running.
     resting: bool,
     closing: bool,
@@ -112,6 +116,18 @@ impl Pool {
         ready == Some(true)
     }
 
+    /// Why the last process that did not start says that it cannot.
+    pub(super) fn last_words(&self) -> Option<String> {
+        self.lock().last_words.clone()
+    }
+
+    /// A process says why it cannot start. Nobody needs to read it twice: false when whoever waits for the start will.
+    pub(super) fn hear_last_words(&self, words: &str) -> bool {
+        let mut state = self.lock();
+        state.last_words = Some(words.to_owned());
+        state.proven
+    }
+
     /// Hands an event to an environment and waits for the answer.
     pub(super) async fn invoke(&self, payload: Bytes) -> Result<Bytes, InvokeError> {
         let (answer, answered) = oneshot::channel();
@@ -126,6 +142,7 @@ impl Pool {
         if !environment.is_ready() {
             environment.set_ready();
             state.broken = false;
+            state.proven = true;
             self.announce();
         }
         state.idle.push(Idle { environment: Arc::clone(environment), next });
@@ -292,7 +309,10 @@ impl Pool {
             tracing::warn!(function = name, %ending, "a function's process ended; another one is started");
         } else {
             let retry_in_ms = pause.as_millis();
-            tracing::error!(function = name, %ending, retry_in_ms, "a function did not start");
+            // Whoever waits for the first start is told by its end.
+            if state.proven {
+                tracing::error!(function = name, %ending, retry_in_ms, "a function did not start");
+            }
             if !state.environments.values().any(|other| other.is_ready()) {
                 state.waiting.clear();
             }

@@ -17,11 +17,11 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     net::TcpListener,
     process::{Child, Command},
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::{
-    counts::Counts,
     environment::{Environment, Order},
     pool::{FunctionSpec, Pool},
     runtime_api,
@@ -29,6 +29,12 @@ use super::{
 
 /// How long a process may take from SIGTERM to its end. Source: Lambda's shutdown phase.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How a Rust program begins the line that says why `main` has failed.
+const LAST_WORDS: &[u8] = b"Error: ";
+
+/// How long a process that has ended may take to be heard to the end.
+const WORDS_LIMIT: Duration = Duration::from_millis(500);
 
 /// How a process ended.
 #[derive(Debug)]
@@ -66,12 +72,20 @@ async fn live(pool: &Pool, environment: &Arc<Environment>) -> io::Result<Ending>
     let pid = child.id();
     environment.set_pid(pid);
     let watched = pid.zip(pool.watchdog()).map(|(pid, watchdog)| watchdog.watch(pid));
-    let FunctionSpec { name, counts, .. } = pool.spec();
-    forward(name, child.stdout.take(), Some(counts.clone()));
-    forward(name, child.stderr.take(), None);
+    let (function, counts) = (pool.spec().name.clone(), pool.spec().counts.clone());
+    drop(forward(&function, child.stdout.take(), move |line| counts.take(line)));
+    let (hearing, listener_of) = (pool.clone(), Arc::clone(environment));
+    let said = forward(&function, child.stderr.take(), move |line| {
+        let words = line.strip_prefix(LAST_WORDS).filter(|_| !listener_of.is_ready());
+        words.is_some_and(|words| !hearing.hear_last_words(String::from_utf8_lossy(words).trim_end()))
+    });
     let server = tokio::spawn(runtime_api::serve(listener, pool.clone(), Arc::clone(environment)));
     let ending = attend(&mut child, environment, pool.spec().init_limit).await;
     environment.set_pid(None);
+    if !environment.is_ready() {
+        // Its words count when its end is told. Somebody else may hold the pipe open.
+        drop(timeout(WORDS_LIMIT, said).await);
+    }
     server.abort();
     drop(watched);
     ending
@@ -132,11 +146,16 @@ fn command(spec: &FunctionSpec, runtime_api: &str) -> Command {
     command
 }
 
-/// Copies a process's lines to standard error until it ends, but for those that only carry counts.
-fn forward(function: &str, pipe: Option<impl AsyncRead + Send + Unpin + 'static>, counts: Option<Counts>) {
-    let Some(pipe) = pipe else { return };
+/// Copies a process's lines to standard error until it ends, but for those that are taken: that only carry counts, or that
+/// somebody else tells.
+fn forward(
+    function: &str,
+    pipe: Option<impl AsyncRead + Send + Unpin + 'static>,
+    is_taken: impl Fn(&[u8]) -> bool + Send + 'static,
+) -> JoinHandle<()> {
     let prefix = format!("[{function}] ");
     tokio::spawn(async move {
+        let Some(pipe) = pipe else { return };
         let mut lines = BufReader::new(pipe);
         let mut line = prefix.clone().into_bytes();
         // The pipe is read to its end even when nobody reads our standard error: a full pipe would stop the function.
@@ -144,11 +163,10 @@ fn forward(function: &str, pipe: Option<impl AsyncRead + Send + Unpin + 'static>
             if !line.ends_with(b"\n") {
                 line.push(b'\n');
             }
-            let text = line.get(prefix.len()..).unwrap_or_default();
-            if !counts.as_ref().is_some_and(|counts| counts.take(text)) {
+            if !is_taken(line.get(prefix.len()..).unwrap_or_default()) {
                 drop(io::stderr().write_all(&line));
             }
             line.truncate(prefix.len());
         }
-    });
+    })
 }
