@@ -201,8 +201,8 @@ impl Pool {
     }
 
     #[cfg(test)]
-    pub(super) fn is_busy(&self) -> bool {
-        self.lock().environments.values().any(|environment| environment.running_count() > 0)
+    pub(super) fn busy_count(&self) -> usize {
+        self.lock().environments.values().filter(|environment| environment.running_count() > 0).count()
     }
 
     /// Wakes those who wait for a change: an environment is ready, idle or gone.
