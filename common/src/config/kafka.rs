@@ -345,7 +345,10 @@ mod tests {
         let context = |pairs| KafkaConfig::new(&Environment::of_pairs(pairs)).unwrap().context;
         assert!(context(&role).generate_oauth_token(None).is_ok());
         assert!(context(&SCRAM).generate_oauth_token(None).is_err(), "nobody asks for one");
-        refused(&changed(&role, &[("AWS_REGION", "")]), "the environment variable AWS_REGION is not set");
+        refused(
+            &changed(&role, &[("AWS_REGION", "")]),
+            "the environment variable AWS_REGION is not set: it holds the region, set by Lambda itself",
+        );
     }
 
     #[cfg(not(feature = "msk-iam"))]
