@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -20,6 +21,24 @@ pub struct Function {
     pub metrics: Arc<Metrics>,
     name: &'static str,
     exporter: Option<Exporter>,
+    /// How many invocations are under way.
+    running: watch::Sender<usize>,
+}
+
+/// An invocation that is under way.
+struct Running<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Running<'a> {
+    fn new(running: &'a watch::Sender<usize>) -> Self {
+        running.send_modify(|count| *count += 1);
+        Self(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Function {
@@ -31,7 +50,19 @@ impl Function {
         let environment = Environment::of_process();
         let exporter = telemetry::start(name, log_level(&environment), TraceConfig::new(&environment)?);
         let metrics = Arc::new(Metrics::new(function_name(&environment)?));
-        Ok(Self { environment, metrics, name, exporter })
+        Ok(Self { environment, metrics, name, exporter, running: watch::Sender::new(0) })
+    }
+
+    /// Whether no invocation is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        *self.running.borrow() == 0
+    }
+
+    /// Waits until no invocation is under way.
+    pub async fn idle(&self) {
+        // The sender lives in `self`, so the channel cannot be closed.
+        drop(self.running.subscribe().wait_for(|count| *count == 0).await);
     }
 
     /// One invocation, by the id and the trace that Lambda gives it.
@@ -42,6 +73,7 @@ impl Function {
         work: impl FnOnce(Time) -> W,
     ) -> W::Output {
         let (started, now) = (Instant::now(), Time::now());
+        let _running = Running::new(&self.running);
         let handled = async {
             let output = work(now).await;
             let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

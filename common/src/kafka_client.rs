@@ -79,9 +79,8 @@ impl ClientContext for KafkaContext {
         if let Some(code) = error.rdkafka_error_code() {
             self.note_cause(code);
         }
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
-            tracing::warn!(reason, "Kafka refuses this function's sign-in");
-        }
+        // What the operator has to do is said once, by whoever waits for the record.
+        tracing::debug!(reason, "librdkafka does not get on");
     }
 }
 

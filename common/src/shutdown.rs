@@ -1,9 +1,10 @@
 //! The end of a function's process. Lambda sends SIGTERM only where an extension is registered, and SIGKILL half a second
-//! later. So a function registers one that wants no events, and gives that time to its producer: records on their way
-//! arrive, or whoever waits for one is told that it is unavailable; then the process ends by itself.
+//! later. So a function registers one that wants no events, and gives that time to what is under way: its producer takes no
+//! more records; those on their way arrive, or whoever waits for one is told that it is unavailable; invocations come to
+//! their answers; then the process ends by itself.
 //!
-//! Handlers await their records, so mostly there is nothing to do: SIGTERM comes to idle environments. What may be on
-//! its way are a session's signal that took too long, and the record of an invocation that runs out of time.
+//! Handlers await their records, so mostly there is nothing to do: SIGTERM comes to idle environments. What may be under
+//! way are a session's signal that took too long, and an invocation that runs out of time.
 //!
 //! Source: Lambda's execution environment lifecycle, shutdown phase.
 
@@ -12,24 +13,32 @@ use std::time::Duration;
 
 use lambda_extension::{Error, Extension};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
 
+use crate::function::Function;
 use crate::producer::Producer;
 
 /// Its name must be another one than every other extension's.
 const EXTENSION: &str = "madang-shutdown";
 
 /// How long records may take to arrive. With what follows it stays below the half second.
-const RECORDS_LIMIT: Duration = Duration::from_millis(350);
+const RECORDS_LIMIT: Duration = Duration::from_millis(300);
 
-/// How long the answers that waited for a record may take to Lambda, on the same machine. Nothing tells when they are
-/// there.
-const ANSWERS_LIMIT: Duration = Duration::from_millis(50);
+/// How long invocations may then take to come to their answers.
+const INVOCATIONS_LIMIT: Duration = Duration::from_millis(50);
+
+/// How long the answers may take to Lambda, on the same machine. Nothing tells when they are there.
+const ANSWERS_LIMIT: Duration = Duration::from_millis(100);
 
 /// Has the process end in order at SIGTERM, or SIGINT. Another signal meanwhile changes nothing. To be awaited before
 /// the function asks for its first event: an extension that registers later is refused.
-pub async fn prepare<T: Send + Sync + 'static>(function: &Arc<T>, producer: fn(&T) -> &Producer) {
+pub async fn prepare<T: Send + Sync + 'static>(
+    function: &Arc<Function>,
+    handler: &Arc<T>,
+    producer: fn(&T) -> &Producer,
+) {
     match listen().await {
-        Ok(signals) => drop(tokio::spawn(end(signals, Arc::clone(function), producer))),
+        Ok(signals) => drop(tokio::spawn(end(signals, Arc::clone(function), Arc::clone(handler), producer))),
         // It serves all the same; it will just be killed.
         Err(error) => tracing::warn!(error, "the process will end without a word: no SIGTERM is heard"),
     }
@@ -45,12 +54,21 @@ async fn listen() -> Result<[Signal; 2], Error> {
     Ok(signals)
 }
 
-async fn end<T>([mut terminate, mut interrupt]: [Signal; 2], function: Arc<T>, producer: fn(&T) -> &Producer) {
+async fn end<T>(
+    [mut terminate, mut interrupt]: [Signal; 2],
+    function: Arc<Function>,
+    handler: Arc<T>,
+    producer: fn(&T) -> &Producer,
+) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    if producer(&function).close(RECORDS_LIMIT).await {
+    let (is_idle, limit) = (function.is_idle(), Instant::now() + RECORDS_LIMIT + INVOCATIONS_LIMIT);
+    producer(&handler).close(RECORDS_LIMIT).await;
+    if !is_idle {
+        // What takes longer is cut, as at the end of its time.
+        drop(timeout_at(limit, function.idle()).await);
         tokio::time::sleep(ANSWERS_LIMIT).await;
     }
     std::process::exit(0);

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Error> {
         producer: Producer::new(KafkaConfig::new(environment)?, Arc::clone(metrics))?,
         cursors: Cursors::new(&cursor_key(environment)?),
     });
-    common::shutdown::prepare(&api, |api| &api.producer).await;
+    common::shutdown::prepare(&function, &api, |api| &api.producer).await;
     lambda_http::run_concurrent(service_fn(move |request: Request| {
         let (api, function) = (Arc::clone(&api), Arc::clone(&function));
         async move {

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
         // A pending connection produces nothing, so that it need not wait for Kafka's client.
         producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
     });
-    common::shutdown::prepare(&connect, |connect| &connect.producer).await;
+    common::shutdown::prepare(&function, &connect, |connect| &connect.producer).await;
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }| {
         let (connect, function) = (Arc::clone(&connect), Arc::clone(&function));
         async move {

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Error> {
         stomp_message_bytes: stomp_message_bytes(environment)?,
         metrics: Arc::clone(metrics),
     });
-    common::shutdown::prepare(&consumer, |consumer| &consumer.producer).await;
+    common::shutdown::prepare(&function, &consumer, |consumer| &consumer.producer).await;
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }: LambdaEvent<_>| {
         let (consumer, function) = (Arc::clone(&consumer), Arc::clone(&function));
         async move {

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Error> {
         store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
         producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
     });
-    common::shutdown::prepare(&disconnect, |disconnect| &disconnect.producer).await;
+    common::shutdown::prepare(&function, &disconnect, |disconnect| &disconnect.producer).await;
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }| {
         let (disconnect, function) = (Arc::clone(&disconnect), Arc::clone(&function));
         async move {

@@ -35,7 +35,7 @@ async fn main() -> Result<(), Error> {
         cursors: Cursors::new(&cursor_key(environment)?),
         stomp_message_bytes: stomp_message_bytes(environment)?,
     });
-    common::shutdown::prepare(&message, |message| &message.producer).await;
+    common::shutdown::prepare(&function, &message, |message| &message.producer).await;
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }| {
         let (message, function) = (Arc::clone(&message), Arc::clone(&function));
         async move {

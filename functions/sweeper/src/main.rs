@@ -34,7 +34,7 @@ async fn main() -> Result<(), Error> {
         producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
         metrics: Arc::clone(metrics),
     });
-    common::shutdown::prepare(&sweeper, |sweeper| &sweeper.producer).await;
+    common::shutdown::prepare(&function, &sweeper, |sweeper| &sweeper.producer).await;
     // Nothing of the event is needed, so that anything will do.
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { context, .. }: LambdaEvent<IgnoredAny>| {
         let (sweeper, function) = (Arc::clone(&sweeper), Arc::clone(&function));

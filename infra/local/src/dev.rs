@@ -123,6 +123,7 @@ impl Dev {
             Some(gate) => {
                 gate.take_away(settings.topics_away.clone());
                 gate.delay(Duration::from_millis(settings.broker_delay_ms));
+                gate.settled().await;
             }
             None if settings.topics_away.is_empty() && settings.broker_delay_ms == 0 => {}
             None => return message(StatusCode::BAD_REQUEST, "only the embedded broker's topics can be taken away"),

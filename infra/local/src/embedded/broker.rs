@@ -22,6 +22,7 @@ use rdkafka::{
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
+use tokio::sync::oneshot;
 use topics::Topic;
 
 /// Errors that lie ready for the next Produce requests while the gate is shut. The broker takes one for each request
@@ -81,6 +82,7 @@ enum Command {
     Lower,
     TakeAway(BTreeSet<String>),
     Delay(Duration),
+    Tell(oneshot::Sender<()>),
     Stop,
 }
 
@@ -139,6 +141,14 @@ impl Gate {
     /// Has the broker take so long for each answer from now on; what it is asked is done at once all the same.
     pub(crate) fn delay(&self, answers: Duration) {
         send(&self.commands, Command::Delay(answers));
+    }
+
+    /// Returns when everything that was asked of the gate before holds.
+    pub(crate) async fn settled(&self) {
+        let (told, holds) = oneshot::channel();
+        send(&self.commands, Command::Tell(told));
+        // A broker that has ended has nothing to settle.
+        drop(holds.await);
     }
 
     /// Opens the gate for as long as the answer is kept.
@@ -208,6 +218,8 @@ fn serve(cluster: &Cluster, partitions: &BTreeMap<String, i32>, commands: &Recei
                     tracing::error!(%error, "the embedded broker does not change its pace");
                 }
             }
+            // Whoever asked may have left.
+            Ok(Command::Tell(told)) => drop(told.send(())),
             Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
