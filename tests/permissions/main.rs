@@ -18,10 +18,11 @@ const BY_CHANCE: [(&str, &str, &str); 3] = [
     ("connect", "connections", "BatchWriteItem"),
 ];
 
-/// Tests that take one topic of an embedded broker away: a cluster has no such switch.
-const OF_AN_EMBEDDED_BROKER: [&str; 3] = [
+/// Tests that take one topic of an embedded broker away, or slow it down: a cluster has no such switches.
+const OF_AN_EMBEDDED_BROKER: [&str; 4] = [
     "dead_letters::with_the_dead_letter_topic_away",
     "dlt::a_replay_ends_at_the_first_failure",
+    "shutdown::a_record_",
     "stomp::frames::no_receipt_without_the_broker",
 ];
 

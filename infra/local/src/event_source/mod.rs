@@ -117,7 +117,7 @@ pub(crate) struct Counts {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EventSourceError {
     /// The cluster could not be asked.
-    #[error("the event source of {topic}: {error}")]
+    #[error("the event source of {topic} does not reach the brokers that KAFKA_BOOTSTRAP_SERVERS names: {error}")]
     Kafka {
         /// The topic's name.
         topic: String,
