@@ -1,15 +1,16 @@
 //! Processes that are asked to end: the functions by SIGTERM, as Lambda does it, and the local runtime by Ctrl-C.
 
 use std::net::TcpStream;
+use std::path::Path;
 
 use serde_json::{Value, json};
-use tests::Runtime;
 use tests::client::{Closed, send};
 use tests::cluster;
 use tests::deadline::eventually;
 use tests::person::assert_dense;
 use tests::runtime::{UnixSignal, runs};
 use tests::trouble::TroubledWay;
+use tests::{Client, Person, Runtime};
 
 /// What the local runtime logs of a function's process that ended by itself and in order.
 const IN_ORDER: &str = "ending=exit status: 0";
@@ -116,15 +117,21 @@ async fn either_signal_closes_sockets_and_leaves_nothing_over() {
     }
 }
 
-/// `timeout` sends its signal to the process and to the group, and npm repeats what a terminal has sent.
-#[tokio::test]
-async fn a_signal_that_comes_twice_loses_nothing_that_was_acked() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut madang = Runtime::start_in(directory.path());
+/// A system where forty messages of a person are acked, and no consumer has seen any.
+async fn with_much_acked_and_nothing_stored(directory: &Path) -> (Runtime, Person, Client, String) {
+    let madang = Runtime::start_in(directory);
     let (alice, _bob, room) = madang.pair().await;
     let mut at_alice = alice.join(&room).await;
     madang.faults(json!({"pauseEventSource": true})).await;
     at_alice.send_many(&room, "m", 40).await;
+    (madang, alice, at_alice, room)
+}
+
+/// `timeout` sends its signal to the process and to the group, and npm repeats what a terminal has sent.
+#[tokio::test]
+async fn a_signal_that_comes_twice_loses_nothing_that_was_acked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut madang, alice, _at_alice, room) = with_much_acked_and_nothing_stored(directory.path()).await;
     for signal in [UnixSignal::TERM, UnixSignal::INT, UnixSignal::TERM] {
         madang.signal(signal);
     }
@@ -137,11 +144,7 @@ async fn a_signal_that_comes_twice_loses_nothing_that_was_acked() {
 #[tokio::test]
 async fn a_second_signal_waits_for_no_answer_and_loses_nothing_that_was_acked() {
     let directory = tempfile::tempdir().unwrap();
-    let mut madang = Runtime::start_in(directory.path());
-    let (alice, _bob, room) = madang.pair().await;
-    let mut at_alice = alice.join(&room).await;
-    madang.faults(json!({"pauseEventSource": true})).await;
-    at_alice.send_many(&room, "m", 40).await;
+    let (mut madang, alice, mut at_alice, room) = with_much_acked_and_nothing_stored(directory.path()).await;
     // An answer that does not come within the test's patience.
     let family = madang.family();
     madang.signal_function("message", UnixSignal::STOP).await;

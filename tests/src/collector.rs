@@ -1,17 +1,13 @@
 //! A collector of traces: takes OTLP over HTTP, as functions export it.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
@@ -20,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::deadline::eventually;
+use crate::passage::{self, Answer};
 
 /// What a span is to the call that it stands for.
 pub use otlp::span::SpanKind;
@@ -71,16 +68,10 @@ impl Collector {
         let address = listener.local_addr().expect("an address");
         let taken = Arc::new(Mutex::new(Taken::default()));
         let of_server = Arc::clone(&taken);
-        let server = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let taken = Arc::clone(&of_server);
-                let service = service_fn(move |request| {
-                    let taken = Arc::clone(&taken);
-                    async move { Ok::<_, Infallible>(answer(request, &taken).await) }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
+        let server = tokio::spawn(passage::serve(listener, move |parts, body| {
+            let taken = Arc::clone(&of_server);
+            async move { Some(answer(&parts, &body, &taken)) }
+        }));
         Self { address, taken, server }
     }
 
@@ -127,16 +118,14 @@ impl Drop for Collector {
     }
 }
 
-async fn answer(request: Request<Incoming>, taken: &Mutex<Taken>) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
+fn answer(parts: &Parts, body: &Bytes, taken: &Mutex<Taken>) -> Answer {
     let is_export = parts.method == Method::POST && parts.uri.path() == "/v1/traces";
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let export = ExportTraceServiceRequest::decode(body.clone()).ok().filter(|_| is_export);
+    let export = ExportTraceServiceRequest::decode(body.as_ref()).ok().filter(|_| is_export);
     let mut response = Response::new(Full::default());
     match export {
         Some(export) => {
             let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.bodies.extend_from_slice(&body);
+            taken.bodies.extend_from_slice(body);
             let authorization = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
             taken.headers.push(authorization.unwrap_or_default().to_owned());
             taken.spans.extend(export.resource_spans.into_iter().flat_map(spans));

@@ -172,3 +172,34 @@ impl HttpClient for Client {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags};
+
+    use super::*;
+
+    fn check(share: f64, parent: Option<(TraceFlags, bool)>, expected: SamplingDecision) {
+        let trace_id = TraceId::from(0x5759_e988_bd86_2e3f_e1be_46a9_9427_2793);
+        let context = parent.map(|(flags, is_remote)| {
+            let span = SpanContext::new(trace_id, SpanId::from(1), flags, is_remote, TraceState::NONE);
+            Context::new().with_remote_span_context(span)
+        });
+        let sampled = Sampling(share).should_sample(context.as_ref(), trace_id, "", &SpanKind::Server, &[], &[]);
+        assert_eq!(sampled.decision, expected, "{share} {parent:?}");
+    }
+
+    #[test]
+    fn x_rays_choice_is_exported_and_a_share_of_the_others() {
+        use SamplingDecision::{Drop, RecordAndSample};
+        let (chosen, not_chosen) = (TraceFlags::SAMPLED, TraceFlags::NOT_SAMPLED);
+        check(0.0, Some((chosen, true)), RecordAndSample);
+        check(1.0, Some((not_chosen, true)), RecordAndSample);
+        check(0.0, Some((not_chosen, true)), Drop);
+        check(1.0, None, RecordAndSample);
+        check(0.0, None, Drop);
+        // Within a function what was decided stands.
+        check(0.0, Some((chosen, false)), RecordAndSample);
+        check(1.0, Some((not_chosen, false)), Drop);
+    }
+}

@@ -8,8 +8,8 @@ use common::room::commit::{Outcome, RoomBatch};
 use common::telemetry::trace::{self, TraceContext};
 use tracing::Span;
 
-/// The commits of a room's commands while they are under way.
-pub(crate) struct Commits(Vec<(CommandId, Span)>);
+/// The commits of a room's commands while they are under way, by their place in the batch.
+pub(crate) struct Commits(Vec<(usize, Span)>);
 
 /// The commits that are done, by command: what their posts follow.
 #[derive(Default)]
@@ -19,20 +19,18 @@ impl Commits {
     /// Begins the spans of these records, which came with these traces, within the room's span.
     pub(crate) fn begin(records: &[Record], traces: &[Option<TraceContext>]) -> Self {
         let room = Span::current();
-        let sampled = records.iter().zip(traces).filter_map(|(record, trace)| {
+        let sampled = records.iter().zip(traces).enumerate().filter_map(|(index, (record, trace))| {
             let trace = trace.as_ref().filter(|trace| trace.is_sampled())?;
-            Some((record.id, trace::commit(&room, record.id, trace)))
+            Some((index, trace::commit(&room, record.id, trace)))
         });
         Self(sampled.collect())
     }
 
     /// Ends them, now that every record has its outcome.
     pub(crate) fn end(self, batch: &RoomBatch) -> Traces {
-        let outcomes: HashMap<CommandId, &Outcome> =
-            batch.records().iter().map(|record| record.id).zip(batch.outcomes()).collect();
-        let traces = self.0.into_iter().filter_map(|(id, span)| {
-            span.record("outcome", outcomes.get(&id).map(|outcome| name(outcome)));
-            Some((id, TraceContext::of_span(&span)?))
+        let traces = self.0.into_iter().filter_map(|(index, span)| {
+            span.record("outcome", batch.outcomes().get(index).map(name));
+            Some((batch.records().get(index)?.id, TraceContext::of_span(&span)?))
         });
         Traces(traces.collect())
     }
