@@ -12,6 +12,7 @@
 //! cluster's own the system's list of authorities holds.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
@@ -70,30 +71,15 @@ impl TopicPrefix {
     }
 }
 
-/// What is done about the topics before anything reads them: `KAFKA_TOPICS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TopicCare {
-    /// `make`, unless set: missing ones are made as declared, the others checked.
-    Make,
-    /// `make-without-segments`: the same, but for `segment.ms`, on a cluster that lets nobody choose it.
-    MakeWithoutSegments,
-    /// `verify`: they are made by other means, and have to be there with their partitions.
-    Verify,
-}
-
-impl TopicCare {
-    /// From the environment.
-    ///
-    /// # Errors
-    /// The variable holds something else.
-    pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
-        match environment.optional("KAFKA_TOPICS") {
-            None | Some("make") => Ok(Self::Make),
-            Some("make-without-segments") => Ok(Self::MakeWithoutSegments),
-            Some("verify") => Ok(Self::Verify),
-            Some(_) => Err(ConfigError::invalid("KAFKA_TOPICS", "make, make-without-segments or verify")),
-        }
-    }
+/// `KAFKA_TOPICS`: what is done about the topics before anything reads them, by its name; what a type knows as its default
+/// unless set.
+///
+/// # Errors
+/// There is nothing of that name.
+pub fn topic_care<T: FromStr + Default>(environment: &Environment) -> Result<T, ConfigError> {
+    let name = environment.optional("KAFKA_TOPICS");
+    let care = name.map_or_else(|| Ok(T::default()), str::parse);
+    care.map_err(|_| ConfigError::invalid("KAFKA_TOPICS", "make, make-without-segments or verify"))
 }
 
 #[derive(serde::Deserialize)]
@@ -372,12 +358,11 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_made_unless_somebody_else_does() {
-        let care = |value| TopicCare::new(&Environment::of_pairs(&[("KAFKA_TOPICS", value)]));
-        assert_eq!((care(""), care("make")), (Ok(TopicCare::Make), Ok(TopicCare::Make)));
-        assert_eq!(care("make-without-segments"), Ok(TopicCare::MakeWithoutSegments));
-        assert_eq!(care("verify"), Ok(TopicCare::Verify));
-        assert!(care("Verify").is_err());
+    fn what_is_done_about_topics_is_a_name_or_nothing() {
+        let care = |value| topic_care::<u8>(&Environment::of_pairs(&[("KAFKA_TOPICS", value)]));
+        assert_eq!((care(""), care("7")), (Ok(0), Ok(7)));
+        let sentence = "the environment variable KAFKA_TOPICS is not make, make-without-segments or verify";
+        assert_eq!(care("Verify").map_err(|error| error.to_string()), Err(sentence.to_owned()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
-use common::config::{ConfigError, Environment, KafkaConfig, TopicCare};
+use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
 use topics::{Topic, TopicError};
 
 use crate::event::{Event, RequestType};
@@ -54,24 +54,14 @@ impl Provision {
 
     async fn apply(&self) -> Result<(), ProvisionError> {
         let environment = &self.environment;
-        let (config, care) = (KafkaConfig::new(environment)?, TopicCare::new(environment)?);
-        let wanted = wanted(&config, care);
-        match care {
-            TopicCare::Make | TopicCare::MakeWithoutSegments => {
-                topics::apply(&config.client, &config.context, &wanted).await?;
-            }
-            TopicCare::Verify => topics::verify(&config.client, &config.context, &wanted).await?,
-        }
+        let (config, care) = (KafkaConfig::new(environment)?, topic_care(environment)?);
+        topics::see_to(care, &config.client, &config.context, wanted(&config)).await?;
         Ok(())
     }
 }
 
-fn wanted(config: &KafkaConfig, care: TopicCare) -> Vec<Topic> {
-    let topics = topics::configured(&config.partitions, |name| config.topic_prefix.with(name));
-    match care {
-        TopicCare::Make | TopicCare::Verify => topics,
-        TopicCare::MakeWithoutSegments => topics.into_iter().map(Topic::without_segments).collect(),
-    }
+fn wanted(config: &KafkaConfig) -> Vec<Topic> {
+    topics::configured(&config.partitions, |name| config.topic_prefix.with(name))
 }
 
 async fn answer(event: &Event, outcome: &Result<(), String>) -> Result<(), UnansweredError> {
@@ -151,7 +141,7 @@ mod tests {
         ]))
         .unwrap();
         let wanted: Vec<(String, i32)> =
-            wanted(&config, TopicCare::Make).into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+            wanted(&config).into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         let expected = [
             ("stage.chat-messages", 12),
             ("stage.chat-messages-dlt", 12),

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use common::config::{ConfigError, Environment, KafkaConfig, TopicCare};
+use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
 use common::producer::DEAD_LETTER_TOPIC;
-use topics::{Applied, Raise, Scale, Topic, TopicError};
+use topics::{Applied, Care, Raise, Scale, Topic, TopicError};
 
 /// What to do with the topics.
 #[derive(Debug, Subcommand)]
@@ -63,7 +63,7 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
     let environment = Environment::of_process();
     let config = KafkaConfig::new(&environment)?;
     match command {
-        TopicsCommand::Apply => apply(&config, TopicCare::new(&environment)?).await,
+        TopicsCommand::Apply => apply(&config, topic_care(&environment)?).await,
         TopicsCommand::RaisePartitions(options) => {
             let raise = raise(&config, options);
             raise.carry_out(&config.client, &config.context, |step| eprintln!("admin: {step}")).await?;
@@ -75,19 +75,9 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
     }
 }
 
-async fn apply(config: &KafkaConfig, care: TopicCare) -> Result<(), TopicsError> {
-    let wanted = wanted(config, care);
-    let outcomes = match care {
-        TopicCare::Make | TopicCare::MakeWithoutSegments => {
-            topics::apply(&config.client, &config.context, &wanted).await?
-        }
-        TopicCare::Verify => {
-            topics::verify(&config.client, &config.context, &wanted).await?;
-            vec![Applied::Kept; wanted.len()]
-        }
-    };
-    for (topic, outcome) in wanted.iter().zip(outcomes) {
-        println!("{}", line(topic, outcome));
+async fn apply(config: &KafkaConfig, care: Care) -> Result<(), TopicsError> {
+    for (topic, outcome) in topics::see_to(care, &config.client, &config.context, wanted(config)).await? {
+        println!("{}", line(&topic, outcome));
     }
     Ok(())
 }
@@ -106,12 +96,8 @@ fn raise(config: &KafkaConfig, options: &RaiseOptions) -> Raise {
     }
 }
 
-fn wanted(config: &KafkaConfig, care: TopicCare) -> Vec<Topic> {
-    let topics = topics::configured(&config.partitions, |name| config.topic_prefix.with(name));
-    match care {
-        TopicCare::Make | TopicCare::Verify => topics,
-        TopicCare::MakeWithoutSegments => topics.into_iter().map(Topic::without_segments).collect(),
-    }
+fn wanted(config: &KafkaConfig) -> Vec<Topic> {
+    topics::configured(&config.partitions, |name| config.topic_prefix.with(name))
 }
 
 fn line(topic: &Topic, outcome: Applied) -> String {
@@ -134,7 +120,7 @@ mod tests {
             ("KAFKA_TOPIC_PREFIX", "stage."),
             ("KAFKA_PARTITIONS", "chat-presence:2"),
         ]));
-        let wanted = wanted(&config.unwrap(), TopicCare::Make);
+        let wanted = wanted(&config.unwrap());
         let lines: Vec<String> = wanted.iter().map(|topic| line(topic, Applied::Made)).collect();
         let expected = [
             "stage.chat-messages made, 12 partitions",

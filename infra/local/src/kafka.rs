@@ -6,7 +6,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::DefaultConsumerContext;
-use topics::{Scale, Topic, TopicError};
+use topics::{Care, Scale, Topic, TopicError};
 
 /// What stands before the names of the operator's settings.
 const OPERATOR: &str = "OPERATOR_";
@@ -25,19 +25,10 @@ pub(crate) struct Kafka {
     bootstrap_servers: String,
     client: ClientConfig,
     operator: ClientConfig,
-    topics: TopicCare,
+    care: Care,
     topic_prefix: String,
     partitions: Vec<(String, i32)>,
     variables: Vec<(&'static str, String)>,
-}
-
-/// What is done about the topics before anything reads them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TopicCare {
-    /// The missing ones are made.
-    Make,
-    /// They are made by other means, and have to be there.
-    Verify,
 }
 
 /// A setting that leads to no cluster.
@@ -86,11 +77,8 @@ impl Kafka {
         if takes_tokens {
             kafka.client = kafka.operator.clone();
         }
-        kafka.topics = match variable("KAFKA_TOPICS").as_deref() {
-            None | Some("make") => TopicCare::Make,
-            Some("verify") => TopicCare::Verify,
-            Some(_) => return Err(KafkaSettingError::Invalid("KAFKA_TOPICS", "make or verify")),
-        };
+        let care = variable("KAFKA_TOPICS").map_or(Ok(Care::default()), |name| name.parse());
+        kafka.care = care.map_err(|_| KafkaSettingError::Invalid("KAFKA_TOPICS", topics::CARES))?;
         Ok(Some(kafka))
     }
 
@@ -124,10 +112,7 @@ impl Kafka {
     /// They are not as declared.
     pub(crate) async fn see_to_topics(&self) -> Result<(), TopicError> {
         let context = DefaultConsumerContext;
-        match self.topics {
-            TopicCare::Make => topics::apply(&self.operator, &context, &self.topics()).await.map(drop),
-            TopicCare::Verify => topics::verify(&self.operator, &context, &self.topics()).await,
-        }
+        topics::see_to(self.care, &self.operator, &context, self.topics()).await.map(drop)
     }
 
     /// `host:port` of the brokers to start from, joined by commas.
@@ -174,7 +159,7 @@ impl Kafka {
             bootstrap_servers: bootstrap_servers.clone(),
             client,
             operator: ClientConfig::new(),
-            topics: TopicCare::Make,
+            care: Care::Make,
             topic_prefix: String::new(),
             partitions: Vec::new(),
             variables: Vec::new(),

@@ -1,15 +1,16 @@
-//! The topics that `infra/topics.json` declares ([`declared`]), how they come to be on a cluster ([`apply`]), and how one
+//! The topics that `infra/topics.json` declares ([`declared`]), how they come to be on a cluster ([`see_to`]), and how one
 //! gets more partitions ([`Raise`]).
 //!
 //! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked and never changed: another
 //! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
 //! records that are kept longer outlive the memory for retries. Everything is checked before anything is made. Where the
-//! cluster's own management makes the topics, they are only looked for ([`verify`]).
+//! cluster's own management makes the topics, they are only looked for ([`Care::Verify`]).
 
 mod cluster;
 mod raise;
 
 use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::ConsumerContext;
@@ -49,8 +50,7 @@ impl Topic {
     }
 
     /// The same topic with files as the cluster cuts them.
-    #[must_use]
-    pub fn without_segments(self) -> Self {
+    fn without_segments(self) -> Self {
         Self { segment_ms: None, ..self }
     }
 
@@ -185,6 +185,39 @@ pub enum TopicError {
     Interrupted,
 }
 
+/// What is done about the topics before anything reads them, by the names that `KAFKA_TOPICS` has for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Care {
+    /// `make`: missing ones are made as declared, the others checked.
+    #[default]
+    Make,
+    /// `make-without-segments`: the same, but for `segment.ms`, on a cluster that lets nobody choose it.
+    MakeWithoutSegments,
+    /// `verify`: they are made by other means, and have to be there with their partitions.
+    Verify,
+}
+
+/// The names of every care.
+pub const CARES: &str = "make, make-without-segments or verify";
+
+/// There is no such care.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {CARES}")]
+pub struct UnknownCare;
+
+impl FromStr for Care {
+    type Err = UnknownCare;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCare> {
+        match name {
+            "make" => Ok(Self::Make),
+            "make-without-segments" => Ok(Self::MakeWithoutSegments),
+            "verify" => Ok(Self::Verify),
+            _ => Err(UnknownCare),
+        }
+    }
+}
+
 /// What became of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
@@ -234,12 +267,33 @@ pub fn configured(partitions: &HashMap<String, i32>, name_on_cluster: impl Fn(&s
     declared(Scale::Production).into_iter().map(on_cluster).collect()
 }
 
+/// Sees to these topics in one of the ways, and says what became of each.
+///
+/// # Errors
+/// As [`TopicError`] says; then nothing was made, unless the cluster refused one or gave it no leaders.
+pub async fn see_to(
+    care: Care,
+    client: &ClientConfig,
+    context: &(impl ConsumerContext + Clone + 'static),
+    topics: Vec<Topic>,
+) -> Result<Vec<(Topic, Applied)>, TopicError> {
+    let topics = match care {
+        Care::Make | Care::Verify => topics,
+        Care::MakeWithoutSegments => topics.into_iter().map(Topic::without_segments).collect(),
+    };
+    let outcomes = match care {
+        Care::Make | Care::MakeWithoutSegments => apply(client, context, &topics).await?,
+        Care::Verify => verify(client, context, &topics).await.map(|()| vec![Applied::Kept; topics.len()])?,
+    };
+    Ok(topics.into_iter().zip(outcomes).collect())
+}
+
 /// Makes the missing ones of these topics, with the cluster's own replication factor, and waits until every partition
 /// has a leader. Says what became of each.
 ///
 /// # Errors
 /// As [`TopicError`] says; then nothing was made, unless the cluster refused one or gave it no leaders.
-pub async fn apply(
+async fn apply(
     client: &ClientConfig,
     context: &(impl ConsumerContext + Clone + 'static),
     topics: &[Topic],
@@ -260,7 +314,7 @@ pub async fn apply(
 ///
 /// # Errors
 /// As [`TopicError`] says; nothing is made.
-pub async fn verify(
+async fn verify(
     client: &ClientConfig,
     context: &(impl ConsumerContext + Clone + 'static),
     topics: &[Topic],
@@ -297,6 +351,15 @@ mod tests {
     use super::*;
 
     /// What a broker's file holds is dropped as a whole, so a file may not outlast what the topic keeps.
+    #[test]
+    fn a_care_is_known_by_its_name() {
+        let names = ["make", "make-without-segments", "verify", "Verify", ""];
+        let cares =
+            [Ok(Care::Make), Ok(Care::MakeWithoutSegments), Ok(Care::Verify), Err(UnknownCare), Err(UnknownCare)];
+        assert_eq!(names.map(str::parse), cares);
+        assert_eq!(Care::default(), Care::Make);
+    }
+
     #[test]
     fn what_is_declared_is_sound() {
         for scale in [Scale::Production, Scale::Local] {
