@@ -1,7 +1,6 @@
 //! The functions served by `cargo lambda watch`, as one develops them: every sample of `events/` by `cargo lambda invoke`,
 //! and two people who talk through the local runtime. Needs cargo-lambda, so it runs only when it is named.
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tests::Runtime;
 use tests::deadline::{eventually, eventually_in};
+use tests::tcp::free_port;
 
 /// How long the first call of a function may take, which compiles it.
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
@@ -63,12 +63,6 @@ fn cargo_lambda(arguments: &[&str], port: u16) -> Command {
     command.current_dir(workspace()).arg("lambda").args(arguments);
     command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
     command
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// The body of an answer over HTTP or a socket.

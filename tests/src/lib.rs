@@ -14,7 +14,7 @@
 //! | [`collector`] | a collector of traces |
 //! | [`broker`] | records straight to and from the topics |
 //! | [`redis`] | a Redis server of a test's own |
-//! | [`tcp`] | a process's TCP connections |
+//! | [`tcp`] | free ports, and a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
 //! | [`trouble`] | a way to the tables on which calls go wrong as DynamoDB lets them |
 //! | [`ledger`] | a way to a server that writes down which function calls what |

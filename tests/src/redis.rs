@@ -1,7 +1,6 @@
 //! A Redis server of a test's own, which may be harmed: the program `redis-server`, as Debian has it. It never outlives
 //! the test process.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use redis::{Client, Cmd, FromRedisValue, RedisResult};
@@ -9,6 +8,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::deadline::eventually;
 use crate::process::{guard, send_signal};
+use crate::tcp::free_port;
 
 /// How often a port is tried that somebody else takes meanwhile.
 const STARTS_MAX: usize = 10;
@@ -33,8 +33,7 @@ impl Redis {
     /// There is no such program, or it does not start.
     pub async fn start() -> Self {
         for _ in 0..STARTS_MAX {
-            let port =
-                TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
+            let port = free_port();
             let client = Client::open(format!("redis://127.0.0.1:{port}")).expect("a good URL");
             let mut redis = Self { port, client, running: None };
             if redis.run().await {

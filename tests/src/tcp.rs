@@ -1,6 +1,13 @@
-//! A process's TCP connections, as Linux shows them.
+//! Ports for other programs, and a process's TCP connections, as Linux shows them.
 
 use std::collections::HashSet;
+use std::net::TcpListener;
+use std::ops::Range;
+
+/// Below the ports that systems take for outgoing connections and for listeners that name none.
+const PORTS: Range<u16> = 20_000..32_768;
+/// How many ports are tried.
+const TRIES_MAX: usize = 1000;
 
 /// How a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +16,17 @@ pub enum State {
     Open,
     /// The other side has closed it, and this one has not noticed yet.
     ClosedByPeer,
+}
+
+/// A port that nobody listens on, for a program that must be told one. No system gives it to whoever asks for any, so it
+/// stays free until the program starts, and while it is started again.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let mut tried = (0..TRIES_MAX).map(|_| rand::random_range(PORTS));
+    tried.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
 }
 
 /// The connections of a process to these ports.
