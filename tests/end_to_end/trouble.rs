@@ -214,6 +214,18 @@ async fn every_third_call_that_fails_loses_and_doubles_nothing() {
     .await;
 }
 
+/// The last look at a connection comes when all is written: a client that was refused had a session more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_fails_at_its_end_leaves_no_session() {
+    let (_tables, way, madang) = troubled().await;
+    let alice = madang.person("alice").await;
+    way.set(&[("GetItem", Trouble::Fault, When::With("CONN#"))]);
+    let handshake = alice.open("", &[("authorization", &format!("Bearer {}", alice.token))]).await;
+    assert_eq!(handshake.err().map(|refused| refused.status), Some(503));
+    assert_ne!((way.calls("TransactWriteItems"), way.met("GetItem", Trouble::Fault)), (0, 0));
+    assert_eq!(madang.sessions_of(&alice).await, [] as [String; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conflict_that_does_not_end_is_told_in_time() {
     let (_tables, way, madang) = troubled().await;

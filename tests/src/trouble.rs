@@ -46,6 +46,8 @@ pub enum When {
     First(usize),
     /// Each so-manieth of all calls.
     Every(usize),
+    /// Every call that has this in it.
+    With(&'static str),
 }
 
 /// An operation, what happens to it, and when.
@@ -179,6 +181,7 @@ impl Book {
             let is_due = match when {
                 When::First(count) => *tries <= *count,
                 When::Every(count) => tries.is_multiple_of(*count),
+                When::With(text) => call.to_string().contains(text),
             };
             found = found.or(is_due.then_some(*trouble));
         }

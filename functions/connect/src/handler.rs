@@ -62,7 +62,10 @@ impl Connect {
         };
         if let ConnectionState::Live(principal) = &connection.state {
             self.tell(&principal.user, &replaced, now).await;
-            self.stand_last(&connection.id, now).await?;
+            if let Err(status) = self.stand_last(&connection.id, now).await {
+                self.take_back(&connection.id, now).await;
+                return Err(status);
+            }
         }
         Ok(subprotocol.map_or_else(WebSocketResponse::accepted, WebSocketResponse::subprotocol))
     }
@@ -95,7 +98,6 @@ impl Connect {
             return Ok(());
         }
         tracing::info!(connection_id = %id, "a newer session took this one's place before it was open");
-        self.take_back(id, now).await;
         Err(ErrorCode::SessionLimit.status())
     }
 
