@@ -122,6 +122,44 @@ async fn a_hanging_connection_does_not_hold_its_room() {
     trouble.resyncs(2).await;
 }
 
+/// It was given its time in each of its rooms, one after the other, and everybody's next messages waited for all of it.
+#[tokio::test]
+async fn a_hanging_connection_holds_up_all_its_rooms_once() {
+    let madang = Runtime::alone().await;
+    let (talker, listener) = (madang.person("talker").await, madang.person("listener").await);
+    let troubled = madang.person("troubled").await;
+    let mut rooms = Vec::new();
+    for _ in 0..24 {
+        rooms.push(talker.make_room(&[&listener, &troubled]).await);
+    }
+    let (mut at_talker, mut at_listener, mut at_troubled) =
+        (talker.connect().await, listener.connect().await, troubled.connect().await);
+    for client in [&mut at_listener, &mut at_troubled] {
+        client.request(json!({"action": "subscribe", "roomIds": rooms})).await;
+    }
+    let connections = [madang.connection_of(&troubled, &rooms[0]).await];
+    madang.faults(json!({"posts": "hold", "connections": connections, "pauseEventSource": true})).await;
+    for room in &rooms {
+        at_talker.send(room, "one", "hello").await;
+    }
+    madang.faults(json!({"posts": "hold", "connections": connections})).await;
+    let start = Instant::now();
+    for id in ["one", "two"] {
+        for room in &rooms {
+            if id == "two" {
+                at_talker.send(room, id, "hello").await;
+            }
+            at_listener.message(room, id).await;
+        }
+    }
+    assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+    madang.faults(json!({})).await;
+    for room in &rooms {
+        at_talker.send(room, "three", "hello").await;
+        at_troubled.push_where("resync", |push| push["type"] == "resync" && push["roomId"] == **room).await;
+    }
+}
+
 /// `$disconnect` is best effort: aws-samples/simple-websockets-chat-app #27, pallets-eco/flask-session #240 (case 65).
 #[tokio::test]
 async fn a_connection_whose_end_nobody_reported_is_found_out() {

@@ -69,12 +69,16 @@ impl Parcel {
     }
 }
 
+/// Whose turn it is with a connection, and the longest time in which it did not take what it got: another room does not
+/// give it as much once more.
+type Lane = tokio::sync::Mutex<Duration>;
+
 /// Posts for one invocation, one frame in flight per connection, whatever its rooms.
 pub(crate) struct PostOffice<'a> {
     consumer: &'a Consumer,
     /// The time at its opening, on both clocks.
     opened: (Time, Instant),
-    lanes: Mutex<HashMap<ConnectionId, Arc<tokio::sync::Mutex<()>>>>,
+    lanes: Mutex<HashMap<ConnectionId, Arc<Lane>>>,
 }
 
 impl<'a> PostOffice<'a> {
@@ -125,7 +129,7 @@ impl<'a> PostOffice<'a> {
         now: Time,
     ) -> Result<(), Failure> {
         let lane = self.lane(&connection);
-        let _turn = lane.lock().await;
+        let mut missed = lane.lock().await;
         let (attempts_max, budget) = match (room, parcel.has_resync()) {
             (None, _) => (1, SIGNAL_BUDGET),
             (Some(_), true) => (ATTEMPTS_MAX, LAGGED_BUDGET),
@@ -138,9 +142,16 @@ impl<'a> PostOffice<'a> {
                 None => Ok(()),
             }
         };
-        let span = trace::post(&connection, &parcel.traces);
-        let posted = tokio::time::timeout(budget, frames).instrument(span.clone()).await;
-        let outcome = posted.unwrap_or(Err(PostError::Slow)).inspect_err(|error| trace::fail(&span, error));
+        let outcome = if budget <= *missed {
+            Err(PostError::Slow)
+        } else {
+            let span = trace::post(&connection, &parcel.traces);
+            let posted = tokio::time::timeout(budget, frames).instrument(span.clone()).await;
+            posted.unwrap_or(Err(PostError::Slow)).inspect_err(|error| trace::fail(&span, error))
+        };
+        if outcome == Err(PostError::Slow) {
+            *missed = budget.max(*missed);
+        }
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
             Err(PostError::Gone) if parcel.is_established => self.remove(&connection, now).await,
@@ -159,7 +170,7 @@ impl<'a> PostOffice<'a> {
         }
     }
 
-    fn lane(&self, connection: &ConnectionId) -> Arc<tokio::sync::Mutex<()>> {
+    fn lane(&self, connection: &ConnectionId) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lanes.entry(connection.clone()).or_default())
     }
