@@ -352,19 +352,16 @@ impl RoomBatch {
     /// How far the log is known to be posted once this batch's events are: to be written before a failure is
     /// reported. Only an event of this batch that is not known delivered says anything about those before it: their
     /// records stood before its own, and were handled. A batch without one may stand before events that an earlier
-    /// invocation committed and did not post.
+    /// invocation committed and did not post. Nothing when the table knows it.
     #[must_use]
-    pub fn delivered_after_posting(&self) -> Seq {
-        let mut delivered = self.state.head.as_ref().map_or(Seq::ZERO, |head| head.delivered_seq);
-        let posted: BTreeSet<Seq> =
-            self.outcomes.iter().filter_map(Outcome::seq).filter(|seq| *seq > delivered).collect();
-        if let Some(first) = posted.first() {
-            delivered = delivered.max(self.mark.min(first.previous()));
-        }
+    pub fn delivered_after_posting(&self) -> Option<Seq> {
+        let known = self.state.head.as_ref()?.delivered_seq;
+        let posted: BTreeSet<Seq> = self.outcomes.iter().filter_map(Outcome::seq).filter(|seq| *seq > known).collect();
+        let mut delivered = known.max(self.mark.min(posted.first()?.previous()));
         while posted.contains(&delivered.next()) {
             delivered = delivered.next();
         }
-        delivered
+        (delivered > known).then_some(delivered)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::cache::Cache;
 use common::config::TopicPrefix;
@@ -17,7 +18,7 @@ use common::store::{Store, StoreError};
 use common::telemetry::trace::{self, TraceContext};
 use common::time::Time;
 use futures_util::StreamExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, Span};
 
 use crate::batch::{Batch, Placed};
@@ -28,6 +29,8 @@ use crate::trace::Commits;
 const ROOMS_AT_ONCE: usize = 16;
 /// How often a room starts over because its head has moved, before the batch is left to the next invocation.
 const RACES_MAX: usize = 20;
+/// How long after the deadline it may take to note what was delivered, which leaves time to report.
+const MARKS_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the consumer works with.
 pub(crate) struct Consumer {
@@ -101,7 +104,7 @@ impl Consumer {
             self.bury(letters, &mut failed, deadline, now).await;
         }
         if !failed.is_empty() {
-            self.mark_delivered(delivered).await;
+            self.mark_delivered(delivered, deadline + MARKS_LIMIT).await;
         }
         self.report(failed)
     }
@@ -131,8 +134,8 @@ impl Consumer {
         }
         let impossible = raw.into_iter().zip(batch.outcomes());
         let impossible = impossible.filter(|(_, outcome)| **outcome == Outcome::Impossible);
-        let delivered = batch.head().map(|_| batch.delivered_after_posting());
-        (room, RoomEnd::Done { delivered, impossible: impossible.map(|(record, _)| record).collect() })
+        let impossible = impossible.map(|(record, _)| record).collect();
+        (room, RoomEnd::Done { delivered: batch.delivered_after_posting(), impossible })
     }
 
     /// Commits a room's records, transaction after transaction, again from the table when another writer was faster.
@@ -174,11 +177,15 @@ impl Consumer {
     }
 
     /// Before a failure is reported: what was delivered need not be posted again with the redelivered batch.
-    async fn mark_delivered(&self, rooms: Vec<(RoomId, Seq)>) {
-        for (room, seq) in rooms {
+    async fn mark_delivered(&self, rooms: Vec<(RoomId, Seq)>, limit: Instant) {
+        let marks = rooms.into_iter().map(|(room, seq)| async move {
             if let Err(error) = self.store.mark_delivered(&room, seq).await {
                 tracing::warn!(%error, room_id = %room, "a room's events may be posted twice");
             }
+        });
+        let marks = futures_util::stream::iter(marks).buffer_unordered(ROOMS_AT_ONCE).collect::<()>();
+        if timeout_at(limit, marks).await.is_err() {
+            tracing::warn!("events of some rooms may be posted twice: the table took too long to note them");
         }
     }
 
@@ -208,7 +215,7 @@ async fn in_parallel<K, T, F: Future>(
 /// Does one group's work in time; false when its records must come again.
 async fn finish(raw: &[KafkaRecord], deadline: Instant, work: impl Future<Output = Result<(), Failure>>) -> bool {
     let key = raw.first().and_then(|record| record.key.as_deref()).map(String::from_utf8_lossy);
-    match tokio::time::timeout_at(deadline, work).await {
+    match timeout_at(deadline, work).await {
         Ok(Ok(())) => return true,
         Ok(Err(failure)) => {
             trace::fail(&Span::current(), &failure);

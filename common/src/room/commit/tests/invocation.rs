@@ -125,8 +125,8 @@ impl Invocation {
             }
             Stage::MarkDelivered => {
                 let Elsewhere { handled, marked } = self.failure.expect("only a failure is marked");
-                if marked && self.batch.head().is_some() {
-                    table.mark_delivered(self.batch.delivered_after_posting());
+                if marked && let Some(delivered) = self.batch.delivered_after_posting() {
+                    table.mark_delivered(delivered);
                 }
                 Stage::Ended(End::Failure { handled: handled.min(self.len()) })
             }
