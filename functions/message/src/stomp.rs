@@ -32,12 +32,12 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// Messages of a connection are obeyed side by side, while clients say several at once: a SUBSCRIBE may be overtaken by
 /// what its client said behind it. So where a frame would come to nothing, or to the connection's end, for want of another
-/// one, the table is looked at again after these pauses.
+/// one, the table is looked at again after these pauses, in all of one message.
 const GRACE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(1_000)];
 
 impl MessageFunction {
     pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
-        let mut dialogue = Dialogue { function: self, connection, answers: Vec::new(), now };
+        let mut dialogue = Dialogue { function: self, connection, answers: Vec::new(), pauses: GRACE.into_iter(), now };
         let end = dialogue.obey_all(text).await;
         let Dialogue { connection, mut answers, .. } = dialogue;
         let is_end = end.is_err();
@@ -76,6 +76,8 @@ struct Dialogue<'a> {
     /// With what the frames have settled so far.
     connection: Connection,
     answers: Vec<String>,
+    /// What is left of the grace.
+    pauses: std::array::IntoIter<Duration, { GRACE.len() }>,
     now: Time,
 }
 
@@ -164,14 +166,14 @@ impl Dialogue<'_> {
         subscription: Subscription,
         to: Result<(Source, Option<Position>), Refusal>,
     ) -> Result<(), Stop> {
-        let mut pauses = GRACE.into_iter();
         let rooms = loop {
             let (rooms, is_taken) = self.subscriptions(&subscription.id).await?;
-            match pauses.next() {
-                _ if !is_taken => break rooms,
-                // Its UNSUBSCRIBE may be on its way.
-                Some(pause) => self.pause(pause).await?,
-                None => return Err(ProtocolError::Repeated.into()),
+            if !is_taken {
+                break rooms;
+            }
+            // Its UNSUBSCRIBE may be on its way.
+            if !self.pause().await? {
+                return Err(ProtocolError::Repeated.into());
             }
         };
         let (source, after) = to?;
@@ -240,14 +242,14 @@ impl Dialogue<'_> {
 
     /// Ends the subscription of this id. One that a kick has ended may still be unsubscribed from.
     async fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Stop> {
-        let mut pauses = GRACE.into_iter();
         loop {
             let (rooms, is_taken) = self.subscriptions(id).await?;
-            match pauses.next() {
-                _ if is_taken => return self.end_subscription(id, rooms).await,
-                // Its SUBSCRIBE may be on its way.
-                Some(pause) => self.pause(pause).await?,
-                None => return Ok(()),
+            if is_taken {
+                return self.end_subscription(id, rooms).await;
+            }
+            // Its SUBSCRIBE may be on its way.
+            if !self.pause().await? {
+                return Ok(());
             }
         }
     }
@@ -275,10 +277,11 @@ impl Dialogue<'_> {
         Ok((rooms, is_taken))
     }
 
-    /// Waits a moment, and looks at the connection again.
-    async fn pause(&mut self, pause: Duration) -> Result<(), Stop> {
+    /// Waits a moment, and looks at the connection again; false when the grace is over.
+    async fn pause(&mut self) -> Result<bool, Stop> {
+        let Some(pause) = self.pauses.next() else { return Ok(false) };
         tokio::time::sleep(pause).await;
-        self.reload().await
+        self.reload().await.map(|()| true)
     }
 
     async fn reload(&mut self) -> Result<(), Stop> {
@@ -333,22 +336,22 @@ impl Dialogue<'_> {
         let code = refusal.code;
         let id = receipt.map(str::to_owned);
         let frame = ServerFrame::Error { id, client_message_id, reason: refusal.into() };
-        // Before CONNECT nothing can have been subscribed to.
-        let mut pauses = GRACE.into_iter().take(if self.settled().is_some() { GRACE.len() } else { 0 });
         loop {
-            let told = self.connection.dialect.refuse(code, &frame, self.frame_id(), receipt);
-            match (told, pauses.next()) {
-                (Told::Frame(text), _) => {
+            let text = match self.connection.dialect.refuse(code, &frame, self.frame_id(), receipt) {
+                Told::Frame(text) => {
                     self.answers.push(text.to_string());
                     return Ok(());
                 }
-                (Told::Last(text), None) => return Err(text.to_string()),
-                // The SUBSCRIBE to the user's queue may be on its way.
-                (Told::Last(text), Some(pause)) => match self.pause(pause).await {
-                    Ok(()) => {}
-                    Err(Stop::Farewell(code)) => return Err(self.connection.dialect.farewell(code)),
-                    Err(Stop::Refused(_) | Stop::Protocol(_)) => return Err(text.to_string()),
-                },
+                Told::Last(text) => text.to_string(),
+            };
+            // Before CONNECT nothing can have been subscribed to; later the SUBSCRIBE to the user's queue may be on its way.
+            if self.settled().is_none() {
+                return Err(text);
+            }
+            match self.pause().await {
+                Ok(true) => {}
+                Err(Stop::Farewell(code)) => return Err(self.connection.dialect.farewell(code)),
+                Ok(false) | Err(Stop::Refused(_) | Stop::Protocol(_)) => return Err(text),
             }
         }
     }

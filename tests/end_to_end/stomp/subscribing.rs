@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: ids, copies, acknowledgements, and destinations that are nobody's or somebody else's.
 
 use serde_json::json;
+use tests::stomp::write;
 use tests::{Runtime, Stomp};
 
 #[tokio::test]
@@ -178,6 +179,20 @@ async fn what_is_said_in_one_tick_ends_as_if_it_were_said_in_turn() {
         stomp.message("g", &name).await;
         stomp.catch_up().await;
         assert!(stomp.heard().all(|frame| frame.get("client-message-id") != Some(&name)), "one copy");
+    }
+}
+
+/// Each was waited for by itself, together for longer than an invocation may take.
+#[tokio::test]
+async fn many_unknown_ids_in_one_message_cost_no_more_time_than_one() {
+    let madang = Runtime::shared().await;
+    let mut stomp = Stomp::connect(&madang.person("alice").await).await;
+    let ids: Vec<String> = (0..20).map(|id| id.to_string()).collect();
+    let frames = ids.iter().map(|id| write("UNSUBSCRIBE", &[("id", id), ("receipt", id)], ""));
+    stomp.say_text(&frames.collect::<String>()).await;
+    for id in &ids {
+        let receipt = stomp.frame_where(id, |frame| frame.get("receipt-id") == Some(id)).await;
+        assert_eq!(receipt.command, "RECEIPT", "{receipt:?}");
     }
 }
 
