@@ -21,7 +21,10 @@ use crate::producer::Producer;
 /// Its name must be another one than every other extension's.
 const EXTENSION: &str = "madang-shutdown";
 
-/// How long records may take to arrive. With what follows it stays below the half second.
+/// From SIGTERM to SIGKILL, where no extension is a process of its own.
+const SHUTDOWN_PHASE: Duration = Duration::from_millis(500);
+
+/// How long records may take to arrive.
 const RECORDS_LIMIT: Duration = Duration::from_millis(300);
 
 /// How long invocations may then take to come to their answers.
@@ -29,6 +32,11 @@ const INVOCATIONS_LIMIT: Duration = Duration::from_millis(50);
 
 /// How long the answers may take to Lambda, on the same machine. Nothing tells when they are there.
 const ANSWERS_LIMIT: Duration = Duration::from_millis(100);
+
+const _: () = assert!(
+    RECORDS_LIMIT.as_millis() + INVOCATIONS_LIMIT.as_millis() + ANSWERS_LIMIT.as_millis() < SHUTDOWN_PHASE.as_millis(),
+    "the end comes before SIGKILL"
+);
 
 /// Has the process end in order at SIGTERM, or SIGINT. Another signal meanwhile changes nothing. To be awaited before
 /// the function asks for its first event: an extension that registers later is refused.

@@ -27,8 +27,9 @@ use super::{
     runtime_api,
 };
 
-/// How long a process may take from SIGTERM to its end. Source: Lambda's shutdown phase.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+/// How long a process may take from SIGTERM to its end. Source: Lambda's shutdown phase, with no extension of a process of
+/// its own.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How a Rust program begins the line that says why `main` has failed.
 const LAST_WORDS: &[u8] = b"Error: ";
