@@ -57,7 +57,9 @@ fn held(name: &str) -> &'static str {
         "JWT_AUDIENCE" => "what the audience of every token must be",
         "CURSOR_KEY" => "the base64 of at least 32 bytes, the same for every function",
         "KAFKA_BOOTSTRAP_SERVERS" => "host:port of the brokers, separated by commas",
-        "KAFKA_SASL_MECHANISM" => "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, unless KAFKA_SECURITY_PROTOCOL is SSL",
+        "KAFKA_SASL_MECHANISM" => {
+            "SCRAM-SHA-512, SCRAM-SHA-256, PLAIN, or OAUTHBEARER for MSK's IAM, unless KAFKA_SECURITY_PROTOCOL is SSL"
+        }
         "KAFKA_SASL_USERNAME" | "KAFKA_SASL_PASSWORD" => "who signs in, unless KAFKA_SECURITY_PROTOCOL is SSL",
         "KAFKA_SSL_CERTIFICATE_PEM" => "the client's certificate, which belongs to KAFKA_SSL_KEY_PEM",
         "KAFKA_SSL_KEY_PEM" => "the client's key, which belongs to KAFKA_SSL_CERTIFICATE_PEM",

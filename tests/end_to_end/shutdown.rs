@@ -141,6 +141,18 @@ async fn a_signal_that_comes_twice_loses_nothing_that_was_acked() {
     assert_dense(&madang.somebody(&alice.id).await.messages_once_there(&room, 40).await, 2);
 }
 
+/// Asks it to end, again and again, until a line of its log says so much.
+async fn interrupt_until(madang: &Runtime, line: &str) {
+    eventually(line, async || {
+        if madang.log_lines_with(line) == 0 {
+            madang.signal(UnixSignal::INT);
+            return None;
+        }
+        Some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_second_signal_waits_for_no_answer_and_loses_nothing_that_was_acked() {
     let directory = tempfile::tempdir().unwrap();
@@ -149,18 +161,22 @@ async fn a_second_signal_waits_for_no_answer_and_loses_nothing_that_was_acked() 
     let family = madang.family();
     madang.signal_function("message", UnixSignal::STOP).await;
     at_alice.ask(send(&room, "late", "hello")).await;
-    madang.signal(UnixSignal::INT);
-    eventually("a second signal that counts", async || {
-        if madang.log_lines_with("waiting no longer") == 0 {
-            madang.signal(UnixSignal::INT);
-            return None;
-        }
-        Some(())
-    })
-    .await;
+    interrupt_until(&madang, "waiting no longer").await;
     let ended = madang.ended().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     eventually("the end of every process", async || (!family.iter().any(|pid| runs(*pid))).then_some(())).await;
     let madang = Runtime::start_in(directory.path());
     assert_dense(&madang.somebody(&alice.id).await.messages_once_there(&room, 40).await, 2);
+}
+
+#[tokio::test]
+async fn a_third_signal_waits_for_nothing_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut madang, _alice, _at_alice, _room) = with_much_acked_and_nothing_stored(directory.path()).await;
+    let family = madang.family();
+    madang.signal_function("consumer", UnixSignal::STOP).await;
+    interrupt_until(&madang, "ended at once").await;
+    let ended = madang.ended().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    eventually("the end of every process", async || (!family.iter().any(|pid| runs(*pid))).then_some(())).await;
 }

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(tasks) => {
             let ended = tasks.block_on(runtime::run(&arguments));
-            // Whatever still runs was given up on by a second signal.
+            // Whatever still runs was given up on by a signal.
             tasks.shutdown_background();
             ended
         }
