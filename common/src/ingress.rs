@@ -13,8 +13,8 @@ use crate::command::{RoomChange, SendMessage};
 use crate::failure::Failure;
 use crate::id::{CommandId, RoomId, Seq, UserId};
 use crate::limits::ROOMS_PER_USER_MAX;
-use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, ProduceError, Producer, READ_EVENTS_TOPIC};
-use crate::record::{self, Marker, Record, RecordBody, ReplyTo, SCHEMA_VERSION, Signal, SignalBody};
+use crate::producer::{ProduceError, Producer};
+use crate::record::{self, Marker, OnTopic, Record, RecordBody, ReplyTo, SCHEMA_VERSION, Signal, SignalBody};
 use crate::room::state::Lookups;
 use crate::room::{Member, rules};
 use crate::store::{Store, StoreError};
@@ -165,7 +165,7 @@ pub async fn mark_read(
     let id = CommandId::new(now, rand::random());
     let (room_id, user_id) = (room.clone(), reader.clone());
     let marker = Marker { v: SCHEMA_VERSION, id, room_id, user_id, seq, received_at: now };
-    put(producer, READ_EVENTS_TOPIC, marker.key(), &marker.value()).await?;
+    put(producer, &marker).await?;
     Ok(id)
 }
 
@@ -191,7 +191,7 @@ pub async fn type_in(
 /// It was not acknowledged.
 pub async fn signal(producer: &Producer, user: &UserId, body: SignalBody, now: Time) -> Result<(), ProduceError> {
     let signal = Signal { v: SCHEMA_VERSION, user_id: user.clone(), at: now, body };
-    put(producer, PRESENCE_TOPIC, signal.key(), &signal.value()).await
+    put(producer, &signal).await
 }
 
 /// How long a session's signal may hold up the call that it is about.
@@ -220,14 +220,14 @@ pub async fn produce(
 ) -> Result<(), ProduceError> {
     let Origin { sender, received_at, reply_to } = origin;
     let record = Record { v: SCHEMA_VERSION, id, room_id, sender, received_at, reply_to, body };
-    put(producer, MESSAGES_TOPIC, record.key(), &record.value()).await
+    put(producer, &record).await
 }
 
-async fn put(producer: &Producer, topic: &str, key: &str, value: &[u8]) -> Result<(), ProduceError> {
-    let span = trace::send(topic);
+async fn put<R: OnTopic>(producer: &Producer, record: &R) -> Result<(), ProduceError> {
+    let span = trace::send(R::TOPIC);
     let headers = record::headers(TraceContext::of_span(&span).as_ref());
     let send = async {
-        let sent = producer.send(topic, Some(key.as_bytes()), Some(value), &headers).await;
+        let sent = producer.send(R::TOPIC, Some(record.key().as_bytes()), Some(&record.value()), &headers).await;
         sent.inspect_err(|error| trace::fail(&Span::current(), error))
     };
     send.instrument(span).await

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Undecodable;
+use super::OnTopic;
 use crate::id::{CommandId, RoomId, Seq, UserId};
+use crate::producer::READ_EVENTS_TOPIC;
 use crate::time::Time;
 
 /// How far somebody has read a room.
@@ -24,32 +25,18 @@ pub struct Marker {
     pub received_at: Time,
 }
 
-impl Marker {
-    /// The record's key.
-    #[must_use]
-    pub fn key(&self) -> &str {
+impl OnTopic for Marker {
+    const TOPIC: &'static str = READ_EVENTS_TOPIC;
+
+    fn key(&self) -> &str {
         self.room_id.as_str()
-    }
-
-    /// The record's value.
-    #[must_use]
-    pub fn value(&self) -> Vec<u8> {
-        super::encode(self)
-    }
-
-    /// Reads a marker back.
-    ///
-    /// # Errors
-    /// What about it is not ours.
-    pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, Undecodable> {
-        super::decode_as(key, value, Self::key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SCHEMA_VERSION;
+    use crate::record::{SCHEMA_VERSION, Undecodable};
 
     #[test]
     fn decode_is_the_inverse_of_value() {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientMessageId, CommandId, MessageId, RoomId, UserId};
 use crate::kafka_event::Header;
-use crate::producer::{MESSAGES_TOPIC, PRESENCE_TOPIC, READ_EVENTS_TOPIC};
+use crate::producer::MESSAGES_TOPIC;
 use crate::room::Role;
 use crate::telemetry::trace::TraceContext;
 use crate::text::{Content, RoomName};
@@ -154,9 +154,9 @@ pub enum AnyRecord {
 /// What about it is not ours.
 pub fn decode(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<AnyRecord, Undecodable> {
     match topic {
-        MESSAGES_TOPIC => Record::decode(key, value).map(AnyRecord::Room),
-        READ_EVENTS_TOPIC => Marker::decode(key, value).map(AnyRecord::Marker),
-        PRESENCE_TOPIC => Signal::decode(key, value).map(AnyRecord::Signal),
+        Record::TOPIC => Record::decode(key, value).map(AnyRecord::Room),
+        Marker::TOPIC => Marker::decode(key, value).map(AnyRecord::Marker),
+        Signal::TOPIC => Signal::decode(key, value).map(AnyRecord::Signal),
         _ => Err(Undecodable::Topic),
     }
 }
@@ -181,50 +181,44 @@ pub enum Undecodable {
     Topic,
 }
 
-impl Record {
-    /// The record's key: all of a room stands on one partition.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        self.room_id.as_str()
-    }
+/// A kind of record, and the topic that carries it.
+pub trait OnTopic: Serialize + DeserializeOwned {
+    /// The topic.
+    const TOPIC: &'static str;
+
+    /// The record's key: all that has one key stands on one partition.
+    fn key(&self) -> &str;
 
     /// The record's value.
-    #[must_use]
-    pub fn value(&self) -> Vec<u8> {
-        encode(self)
+    fn value(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a record has string keys and no failing serializer")
     }
 
     /// Reads a record back.
     ///
     /// # Errors
     /// What about it is not ours.
-    pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, Undecodable> {
-        decode_as(key, value, Self::key)
+    fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, Undecodable> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let value = value.filter(|value| !value.is_empty()).ok_or(Undecodable::NoValue)?;
+        let version: Version = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
+        if version.v != SCHEMA_VERSION {
+            return Err(Undecodable::Version);
+        }
+        let record: Self = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
+        if key == Some(record.key().as_bytes()) { Ok(record) } else { Err(Undecodable::Key) }
     }
 }
 
-/// Reads a value of the schema whose key is derived from it.
-fn decode_as<T: DeserializeOwned>(
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    key_of: impl Fn(&T) -> &str,
-) -> Result<T, Undecodable> {
-    #[derive(Deserialize)]
-    struct Version {
-        v: u32,
-    }
-    let value = value.filter(|value| !value.is_empty()).ok_or(Undecodable::NoValue)?;
-    let version: Version = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
-    if version.v != SCHEMA_VERSION {
-        return Err(Undecodable::Version);
-    }
-    let record: T = serde_json::from_slice(value).map_err(|_| Undecodable::Schema)?;
-    if key == Some(key_of(&record).as_bytes()) { Ok(record) } else { Err(Undecodable::Key) }
-}
+impl OnTopic for Record {
+    const TOPIC: &'static str = MESSAGES_TOPIC;
 
-/// The bytes of a value.
-fn encode(record: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("a record has string keys and no failing serializer")
+    fn key(&self) -> &str {
+        self.room_id.as_str()
+    }
 }
 
 impl RecordBody {

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Undecodable;
+use super::OnTopic;
 use crate::id::{RoomId, UserId};
+use crate::producer::PRESENCE_TOPIC;
 use crate::time::Time;
 
 /// Something about a user that is not kept.
@@ -43,32 +44,18 @@ pub enum SignalBody {
     },
 }
 
-impl Signal {
-    /// The record's key.
-    #[must_use]
-    pub fn key(&self) -> &str {
+impl OnTopic for Signal {
+    const TOPIC: &'static str = PRESENCE_TOPIC;
+
+    fn key(&self) -> &str {
         self.user_id.as_str()
-    }
-
-    /// The record's value.
-    #[must_use]
-    pub fn value(&self) -> Vec<u8> {
-        super::encode(self)
-    }
-
-    /// Reads a signal back.
-    ///
-    /// # Errors
-    /// What about it is not ours.
-    pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, Undecodable> {
-        super::decode_as(key, value, Self::key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SCHEMA_VERSION;
+    use crate::record::{SCHEMA_VERSION, Undecodable};
 
     #[test]
     fn decode_is_the_inverse_of_value() {
