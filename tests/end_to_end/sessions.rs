@@ -6,12 +6,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::client::Closed;
 use tests::deadline::eventually;
-use tests::{Client, Person, Runtime};
+use tests::{Client, Person, Runtime, ghosts};
 
 /// The way a person comes in, however it ends.
 async fn open(person: &Person) -> Result<Client, u16> {
-    let bearer = format!("Bearer {}", person.token);
-    person.open("", &[("authorization", &bearer)]).await.map_err(|refused| refused.status)
+    person.try_to_connect().await.map_err(|refused| refused.status)
 }
 
 /// Whether a client still speaks for somebody; one that does not has heard why.
@@ -133,30 +132,10 @@ async fn where_that_is_the_policy_the_new_one_is_refused() {
     assert_eq!(madang.sessions_of(&alice).await.len(), 3);
 }
 
-/// With that policy the dead would keep the living out.
 #[tokio::test]
 async fn the_dead_do_not_keep_the_living_out() {
-    let madang = Runtime::start_with::<&str>(&[], &[("SESSION_POLICY", "refuse"), ("SESSIONS_PER_USER", "2")]);
-    let alice = madang.person("alice").await;
-    madang.faults(json!({"dropDisconnect": true})).await;
-    drop(join_all((0..2).map(|_| alice.connect())).await);
-    // So young they may still be on their way in.
-    assert_eq!(open(&alice).await.err(), Some(429));
-    for connection in madang.sessions_of(&alice).await {
-        let update = json!({
-            "TableName": "connections", "Key": {"PK": {"S": format!("USER#{}", alice.id)}, "SK": {"S": "SESSIONS"}},
-            "UpdateExpression": "SET connections.#c.connectedAt = connections.#c.connectedAt - :minutes",
-            "ExpressionAttributeNames": {"#c": connection}, "ExpressionAttributeValues": {":minutes": {"N": "120000"}},
-        });
-        madang.table("UpdateItem", &update).await;
-    }
-    let mut living = eventually("a way in", async || open(&alice).await.ok()).await;
-    let mut pending = alice.open("", &[]).await.unwrap();
-    let answer = pending.request(json!({"action": "auth", "token": alice.token})).await;
-    assert_eq!(answer["type"], "authenticated", "{answer}");
-    living.catch_up().await;
-    // They are two again, and alive.
-    assert_eq!(open(&alice).await.err(), Some(429));
+    let madang = Runtime::start_with::<&str>(&[], &ghosts::VARIABLES);
+    ghosts::do_not_keep_the_living_out(&madang).await;
 }
 
 /// Dead connections counted against the limit for ever elsewhere: RocketChat/Rocket.Chat #6610 (case 65).

@@ -41,13 +41,11 @@ struct Said {
 
 /// Opens a connection, as often as it needs.
 async fn come_in(person: &Person) -> Client {
-    eventually("a connection", async || {
-        match person.open("", &[("authorization", &format!("Bearer {}", person.token))]).await {
-            Ok(client) => Some(client),
-            Err(refused) => {
-                assert_eq!(refused.status, 503, "{}", refused.body);
-                None
-            }
+    eventually("a connection", async || match person.try_to_connect().await {
+        Ok(client) => Some(client),
+        Err(refused) => {
+            assert_eq!(refused.status, 503, "{}", refused.body);
+            None
         }
     })
     .await
@@ -220,7 +218,7 @@ async fn a_handshake_that_fails_at_its_end_leaves_no_session() {
     let (_tables, way, madang) = troubled().await;
     let alice = madang.person("alice").await;
     way.set(&[("GetItem", Trouble::Fault, When::With("CONN#"))]);
-    let handshake = alice.open("", &[("authorization", &format!("Bearer {}", alice.token))]).await;
+    let handshake = alice.try_to_connect().await;
     assert_eq!(handshake.err().map(|refused| refused.status), Some(503));
     assert_ne!((way.calls("TransactWriteItems"), way.met("GetItem", Trouble::Fault)), (0, 0));
     assert_eq!(madang.sessions_of(&alice).await, [] as [String; 0]);
@@ -234,7 +232,7 @@ async fn a_conflict_that_does_not_end_is_told_in_time() {
     way.set(&["TransactWriteItems", "UpdateItem", "DeleteItem"].map(|name| (name, Trouble::Conflict, When::Every(1))));
     // What is acked needs no transaction yet.
     at_alice.send(&room, "acked", "hello").await;
-    let handshake = bob.open("", &[("authorization", &format!("Bearer {}", bob.token))]).await;
+    let handshake = bob.try_to_connect().await;
     assert_eq!(handshake.err().map(|refused| refused.status), Some(503));
     let told = at_alice.request(json!({"action": "subscribe", "roomId": room})).await;
     assert_eq!((&told["code"], &told["retryable"]), (&json!("unavailable"), &json!(true)), "{told}");

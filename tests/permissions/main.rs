@@ -1,22 +1,15 @@
-//! The whole end-to-end suite on a system whose every call to AWS is written down, function by function: together they
+//! The whole end-to-end suite on a system whose every call to AWS is written down, function by function, and what that
+//! does only where it refuses sessions: together they
 //! are what [`tests::permitted`] has, to which `tests/template` holds the roles. So no function is granted what it never
 //! does, and none does what it is not granted.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use tests::Runtime;
 use tests::cluster;
 use tests::ledger::Ledger;
 use tests::permitted::{Call, permitted};
-
-/// Calls that the suite makes only when a race ends so: `$connect` removes a connection that gave way to a newer session
-/// while it was being opened, or that the gateway says is gone, which is believed only of one that was open for a minute.
-const BY_CHANCE: [(&str, &str, &str); 3] = [
-    ("connect", "connections", "Query"),
-    ("connect", "connections", "DeleteItem"),
-    ("connect", "connections", "BatchWriteItem"),
-];
+use tests::{Runtime, ghosts};
 
 /// Tests that take one topic of an embedded broker away, or slow it down: a cluster has no such switches.
 const OF_AN_EMBEDDED_BROKER: [&str; 4] = [
@@ -51,19 +44,17 @@ async fn the_functions_do_what_they_may_and_nothing_else() {
     let madang = Runtime::start_with::<&str>(&[], &variables);
     connections.leads_to(madang.endpoints.management.trim_end_matches("/local"));
     assert_eq!(run_suite(&madang).await, Some(0), "the suite fails on this system");
+    drop(madang);
+    let refusing = Runtime::start_with::<&str>(&[], &[&variables[..], &ghosts::VARIABLES].concat());
+    connections.leads_to(refusing.endpoints.management.trim_end_matches("/local"));
+    ghosts::do_not_keep_the_living_out(&refusing).await;
 
     let seen: BTreeSet<Call> = tables.calls().into_iter().chain(connections.calls()).collect();
     // Records do not tell who wrote them, nor topics who made them.
     let of_aws = |call: &Call| !call.on.starts_with("topics");
     let permitted: BTreeSet<Call> = permitted().into_iter().filter(of_aws).collect();
-    let call = |(function, on, what): (&str, &str, &str)| Call {
-        function: function.to_owned(),
-        on: on.to_owned(),
-        what: what.to_owned(),
-    };
-    let by_chance: BTreeSet<Call> = BY_CHANCE.into_iter().map(call).collect();
     let forbidden: Vec<&Call> = seen.difference(&permitted).collect();
     assert!(forbidden.is_empty(), "done, but not permitted: {forbidden:#?}");
-    let idle: Vec<&Call> = permitted.difference(&seen).filter(|call| !by_chance.contains(call)).collect();
+    let idle: Vec<&Call> = permitted.difference(&seen).collect();
     assert!(idle.is_empty(), "permitted, but never done: {idle:#?}");
 }

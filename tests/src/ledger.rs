@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::http::request::Parts;
@@ -23,7 +23,7 @@ pub struct Ledger {
 
 struct Book {
     /// Known only once the server has started, which may need to know of this way before.
-    server: OnceLock<String>,
+    server: Mutex<Option<String>>,
     onward: Onward,
     calls: Mutex<BTreeSet<Call>>,
 }
@@ -36,7 +36,7 @@ impl Ledger {
     pub async fn open() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let book = Arc::new(Book { server: OnceLock::new(), onward: Onward::default(), calls: Mutex::default() });
+        let book = Arc::new(Book { server: Mutex::default(), onward: Onward::default(), calls: Mutex::default() });
         let scribe = Arc::clone(&book);
         let clerk = tokio::spawn(passage::serve(listener, move |parts, body| {
             let book = Arc::clone(&scribe);
@@ -51,12 +51,9 @@ impl Ledger {
         format!("http://{}", self.address)
     }
 
-    /// Says where the way leads.
-    ///
-    /// # Panics
-    /// It has been said before.
+    /// Says where the way leads from now on.
     pub fn leads_to(&self, url: &str) {
-        self.book.server.set(url.to_owned()).expect("said once");
+        *self.book.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(url.to_owned());
     }
 
     /// Everything that was called so far.
@@ -84,7 +81,8 @@ impl Book {
             let call = |(on, what)| Call { function: function.to_owned(), on, what };
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(calls.into_iter().map(call));
         }
-        self.onward.pass(self.server.get()?, parts, body).await
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        self.onward.pass(&server, parts, body).await
     }
 }
 

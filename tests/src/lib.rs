@@ -17,6 +17,7 @@
 //! | [`tcp`] | free ports, and a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
 //! | [`trouble`] | a way to the tables on which calls go wrong as DynamoDB lets them |
+//! | [`ghosts`] | sessions that died without a word |
 //! | [`ledger`] | a way to a server that writes down which function calls what |
 //! | [`permitted`] | what each function may call |
 //! | [`template`] | the stack that would be deployed |
@@ -34,6 +35,7 @@ pub mod collector;
 pub mod contract;
 pub mod deadline;
 pub mod gate;
+pub mod ghosts;
 pub mod http;
 pub mod ledger;
 mod passage;

@@ -16,17 +16,30 @@ pub struct Call {
 
 /// A transaction stands here by its parts, as IAM asks for them.
 const PERMITTED: [(&str, &str, &[&str]); 25] = [
-    ("connect", "connections", &["BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"]),
-    ("connect", "@connections", &["DELETE", "POST"]),
+    (
+        "connect",
+        "connections",
+        &["BatchGetItem", "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"],
+    ),
+    ("connect", "@connections", &["DELETE", "GET", "POST"]),
     ("connect", "topics", &["chat-presence"]),
     ("message", "chat", &["BatchGetItem", "ConditionCheckItem", "GetItem", "Query"]),
     ("message", "chat/index/GSI1", &["Query"]),
     (
         "message",
         "connections",
-        &["BatchWriteItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"],
+        &[
+            "BatchGetItem",
+            "BatchWriteItem",
+            "ConditionCheckItem",
+            "DeleteItem",
+            "GetItem",
+            "PutItem",
+            "Query",
+            "UpdateItem",
+        ],
     ),
-    ("message", "@connections", &["DELETE", "POST"]),
+    ("message", "@connections", &["DELETE", "GET", "POST"]),
     ("message", "topics", &["chat-messages", "chat-presence", "chat-read-events"]),
     ("disconnect", "connections", &["BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query"]),
     ("disconnect", "topics", &["chat-presence"]),
@@ -38,7 +51,7 @@ const PERMITTED: [(&str, &str, &[&str]); 25] = [
         &["BatchGetItem", "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"],
     ),
     ("consumer", "@connections", &["DELETE", "POST"]),
-    ("consumer", "topics", &["chat-messages-dlt"]),
+    ("consumer", "topics", &["chat-messages-dlt", "chat-presence"]),
     ("api", "chat", &["BatchGetItem", "GetItem", "PutItem", "Query"]),
     ("api", "chat/index/GSI1", &["Query"]),
     ("api", "connections", &["BatchGetItem"]),

@@ -25,10 +25,15 @@ impl Person {
     /// # Panics
     /// It is refused.
     pub async fn connect(&self) -> Client {
-        match self.open("", &[("authorization", &format!("Bearer {}", self.token))]).await {
-            Ok(client) => client,
-            Err(refused) => panic!("{}: {refused:?}", self.id),
-        }
+        self.try_to_connect().await.unwrap_or_else(|refused| panic!("{}: {refused:?}", self.id))
+    }
+
+    /// Opens a connection, with the token in the header, or does not.
+    ///
+    /// # Errors
+    /// How the handshake was refused.
+    pub async fn try_to_connect(&self) -> Result<Client, Refused> {
+        self.open("", &[("authorization", &format!("Bearer {}", self.token))]).await
     }
 
     /// Opens a connection with a query and headers of the test's own choice.
