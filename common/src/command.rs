@@ -61,6 +61,27 @@ impl Command {
             _ => None,
         }
     }
+
+    /// The one room that it is about.
+    #[must_use]
+    pub const fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::Send(SendMessage { room, .. })
+            | Self::Subscribe(Subscribe { rooms: SubscribeRooms::One { room, .. }, .. })
+            | Self::Change { room, .. }
+            | Self::Read { room, .. }
+            | Self::Typing { room }
+            | Self::History { room, .. } => Some(room),
+            Self::Unsubscribe { rooms } | Self::Subscribe(Subscribe { rooms: SubscribeRooms::Many(rooms), .. }) => {
+                if let [room] = rooms.as_slice() {
+                    Some(room)
+                } else {
+                    None
+                }
+            }
+            Self::Auth { .. } | Self::Ping => None,
+        }
+    }
 }
 
 /// A change of a room that is no message of one's own.

@@ -1,16 +1,16 @@
 //! What every function does around its handler: at start the log and the figures, with each invocation a span and a
-//! time; and before it returns, what was counted and traced is handed over, since a function is frozen between
-//! invocations.
+//! time; and before it returns, one line says how long it took and what was counted, and what was traced is handed over,
+//! since a function is frozen between invocations.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::config::{ConfigError, Environment, TraceConfig, function_name, log_level};
 use crate::metrics::Metrics;
-use crate::telemetry::{self, Exporter, trace};
+use crate::telemetry::{self, Exporter, line, trace};
 use crate::time::Time;
 
 /// A running function.
@@ -74,17 +74,21 @@ impl Function {
     ) -> W::Output {
         let (started, now) = (Instant::now(), Time::now());
         let _running = Running::new(&self.running);
-        let handled = async {
-            let output = work(now).await;
-            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::debug!(duration_ms, "an invocation is handled");
-            output
-        };
-        let output = handled.instrument(trace::invocation(self.name, request_id, xray_header)).await;
-        self.metrics.flush(self.name, now);
+        let span = trace::invocation(self.name, request_id, xray_header);
+        let output = work(now).instrument(span.clone()).await;
+        self.tell_end(&span, started, now);
+        drop(span);
         if let Some(exporter) = &self.exporter {
             exporter.export().await;
         }
         output
+    }
+
+    /// Writes the line of an invocation that has ended: with what was counted, whatever is logged.
+    fn tell_end(&self, span: &Span, started: Instant, now: Time) {
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if !self.metrics.flush(&line::of_end(span, self.name, duration_ms, Time::now()), now) {
+            line::write_end(span, duration_ms);
+        }
     }
 }

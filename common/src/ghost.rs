@@ -2,13 +2,15 @@
 //! such a one must not keep its user out until the two hours are over.
 
 use futures_util::future::join_all;
+use tracing::Instrument as _;
 
-use crate::id::UserId;
+use crate::id::{ConnectionId, UserId};
 use crate::ingress::session_signal;
 use crate::outbound::{Outbound, PostError};
 use crate::producer::Producer;
 use crate::record::SignalBody;
 use crate::store::{LiveConnection, Store, StoreError};
+use crate::telemetry::trace;
 use crate::time::Time;
 
 /// Asks the gateway about each of a user's connections, and removes those that it does not know any more. Tells whether
@@ -31,11 +33,24 @@ pub async fn clear(
     };
     let mut cleared = false;
     for connection in join_all(established.map(is_gone)).await.into_iter().flatten() {
-        tracing::info!(connection_id = %connection, "a connection died without a word");
-        if store.remove_connection(&connection, now).await?.is_some() {
-            session_signal(producer, user, SignalBody::Closed {}, now).await;
-            cleared = true;
-        }
+        let span = trace::connection(&connection, None);
+        cleared |= remove(store, producer, user, &connection, now).instrument(span).await?;
     }
     Ok(cleared)
+}
+
+/// Tells whether the connection was still in the table.
+async fn remove(
+    store: &Store,
+    producer: &Producer,
+    user: &UserId,
+    connection: &ConnectionId,
+    now: Time,
+) -> Result<bool, StoreError> {
+    tracing::info!("a connection died without a word");
+    let was_there = store.remove_connection(connection, now).await?.is_some();
+    if was_there {
+        session_signal(producer, user, SignalBody::Closed {}, now).await;
+    }
+    Ok(was_there)
 }

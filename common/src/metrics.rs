@@ -1,6 +1,7 @@
-//! What a function counts and measures about itself: units, produces, posts, how long a delivery takes. One line in
-//! CloudWatch's embedded metric format per invocation (more only for very many measurements); the only dimension is the
-//! function's deployed name, so the number of series does not grow with use, and two stacks of one account stay apart.
+//! What a function counts and measures about itself: units, produces, posts, how long a delivery takes. The line that
+//! ends an invocation has it in CloudWatch's embedded metric format (more lines only for very many measurements); the only
+//! dimension is the function's deployed name, so the number of series does not grow with use, and two stacks of one
+//! account stay apart. Where a process has several invocations at once, a line has what was counted since the one before.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,16 +131,19 @@ impl Metrics {
         taken.filter(|(_, value)| *value > 0).map(|(name, value)| (name.to_owned(), value.into())).collect()
     }
 
-    /// Writes on standard output, from where Lambda hands it to CloudWatch; nothing when nothing was counted.
-    pub fn flush(&self, function: &str, now: Time) {
-        for line in self.take_lines(function, now) {
+    /// Writes what was counted into the line that ends an invocation, on standard output, from where Lambda hands it to
+    /// CloudWatch. Tells whether there was anything.
+    pub fn flush(&self, end: &Map<String, Value>, now: Time) -> bool {
+        let lines = self.take_lines(end, now);
+        for line in &lines {
             if let Err(error) = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()) {
                 tracing::warn!(%error, "the counts cannot be written");
             }
         }
+        !lines.is_empty()
     }
 
-    fn take_lines(&self, function: &str, now: Time) -> Vec<Value> {
+    fn take_lines(&self, end: &Map<String, Value>, now: Time) -> Vec<Value> {
         let mut counts = self.take();
         let measured: Vec<_> = MEASURES.iter().map(|(name, _)| *name).zip(self.take_measured()).collect();
         let with_measured = measured.iter().map(|(_, values)| values.len().div_ceil(VALUES_MAX)).max();
@@ -149,7 +153,7 @@ impl Metrics {
             for (name, values) in &measured {
                 figures.extend(values.chunks(VALUES_MAX).nth(index).map(|values| ((*name).to_owned(), values.into())));
             }
-            self.line(figures, function, now)
+            self.line(figures, end, now)
         };
         (0..count).map(line).collect()
     }
@@ -158,12 +162,12 @@ impl Metrics {
         self.measured.iter().map(|values| std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    fn line(&self, mut figures: Map<String, Value>, function: &str, now: Time) -> Value {
+    fn line(&self, mut figures: Map<String, Value>, end: &Map<String, Value>, now: Time) -> Value {
         let metrics: Vec<Value> = figures.keys().map(|name| json!({"Name": name, "Unit": unit(name)})).collect();
         let directive = json!({"Namespace": "Madang", "Dimensions": [["FunctionName"]], "Metrics": metrics});
         figures.insert("_aws".to_owned(), json!({"Timestamp": now.unix_ms(), "CloudWatchMetrics": [directive]}));
         figures.insert("FunctionName".to_owned(), self.function_name.clone().into());
-        figures.insert("function".to_owned(), function.into());
+        figures.extend(end.clone());
         Value::Object(figures)
     }
 }
@@ -185,8 +189,9 @@ mod tests {
         assert_eq!(taken, json!({"ReadHalfUnits": 3, "WriteUnits": 4, "Lagged": 2}));
         assert!(metrics.take().is_empty());
     }
+
     #[test]
-    fn a_line_names_its_figures_their_units_and_the_function() {
+    fn a_line_names_its_figures_their_units_and_the_invocation() {
         let metrics = Metrics::new("stack-Consumer-1".to_owned());
         metrics.add(Count::Posts, 2);
         metrics.measure(Measure::DeliveryLatency, 30);
@@ -195,7 +200,7 @@ mod tests {
             "Posts": 2,
             "DeliveryLatency": [30, 7],
             "FunctionName": "stack-Consumer-1",
-            "function": "consumer",
+            "request_id": "r-1",
             "_aws": {"Timestamp": 5, "CloudWatchMetrics": [{
                 "Namespace": "Madang",
                 "Dimensions": [["FunctionName"]],
@@ -205,8 +210,9 @@ mod tests {
                 ],
             }]},
         });
-        assert_eq!(metrics.take_lines("consumer", Time::from_unix_ms(5)), [expected]);
-        assert!(metrics.take_lines("consumer", Time::from_unix_ms(6)).is_empty());
+        let end = Map::from_iter([("request_id".to_owned(), "r-1".into())]);
+        assert_eq!(metrics.take_lines(&end, Time::from_unix_ms(5)), [expected]);
+        assert!(metrics.take_lines(&end, Time::from_unix_ms(6)).is_empty());
     }
 
     #[test]
@@ -215,7 +221,7 @@ mod tests {
         metrics.add(Count::Committed, 250);
         (0..250).for_each(|value| metrics.measure(Measure::DeliveryLatency, value));
         metrics.measure(Measure::CommitBatchSize, 9);
-        let lines = metrics.take_lines("consumer", Time::from_unix_ms(5));
+        let lines = metrics.take_lines(&Map::new(), Time::from_unix_ms(5));
         let values: Vec<usize> = lines.iter().map(|line| line["DeliveryLatency"].as_array().unwrap().len()).collect();
         assert_eq!(values, [100, 100, 50]);
         for once in ["Committed", "CommitBatchSize"] {

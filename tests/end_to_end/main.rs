@@ -20,6 +20,7 @@ mod history;
 mod idempotency;
 mod kicking;
 mod local_runtime;
+mod logs;
 mod membership;
 mod metrics;
 mod opening;

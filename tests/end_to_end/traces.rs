@@ -150,33 +150,3 @@ async fn without_an_answering_collector_people_talk_as_ever() {
     eventually("the loss told", async || (madang.log_lines_with("spans are lost") > 0).then_some(())).await;
     assert!(collector.spans().is_empty());
 }
-
-/// Every line of a function's log is one flat object, and within an invocation it names that, and the trace.
-#[tokio::test]
-async fn a_log_line_names_its_function_its_invocation_and_its_trace() {
-    let madang = Runtime::start(&["--log-level", "debug"]);
-    let (alice, _bob, room) = madang.pair().await;
-    let mut at_alice = alice.connect().await;
-    at_alice.send(&room, "c1", "hello").await;
-    at_alice.message(&room, "c1").await;
-    let lines = || madang.log_objects().into_iter().filter(|line| line.get("_aws").is_none());
-    let handled = eventually("both functions' lines", async || {
-        let handled = lines().filter(|line| line["message"] == "an invocation is handled");
-        let of = |name: &str| handled.clone().find(|line| line["function"] == name);
-        Some([of("message")?, of("consumer")?])
-    })
-    .await;
-    for line in &handled {
-        assert!(line["duration_ms"].is_u64(), "{line}");
-        assert_eq!(line["request_id"].as_str().map(str::len), Some(36), "{line}");
-        assert_eq!(line["trace_id"].as_str().map(str::len), Some(32), "{line}");
-        assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
-        assert_eq!(line["level"], "DEBUG");
-    }
-    for line in lines() {
-        for member in ["timestamp", "level", "message", "function", "target"] {
-            assert!(line[member].is_string(), "{member}: {line}");
-        }
-        assert!(line.as_object().unwrap().values().all(|value| !value.is_object() && !value.is_array()), "{line}");
-    }
-}

@@ -51,6 +51,15 @@ pub fn trace(headers: &[Header]) -> Option<TraceContext> {
     TraceContext::of_traceparent(std::str::from_utf8(value.as_deref()?).ok()?)
 }
 
+/// The room that a record is about by its key, whatever else it says.
+#[must_use]
+pub fn room(topic: &str, key: Option<&[u8]>) -> Option<RoomId> {
+    match topic {
+        Record::TOPIC | Marker::TOPIC => std::str::from_utf8(key?).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
 /// A command on its way to the room's one writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -58,6 +58,18 @@ pub enum DueItem {
     Sessions(UserId),
 }
 
+impl DueItem {
+    /// What it is, without whose.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Connection(_) => "connection",
+            Self::Subscription { .. } => "subscription",
+            Self::Sessions(_) => "sessions",
+        }
+    }
+}
+
 /// Something that is due, as the index has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {

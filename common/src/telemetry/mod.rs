@@ -1,9 +1,9 @@
-//! What a function tells about itself while it works: its log on standard error (`line`), and the spans that follow a
-//! message from function to function ([`trace`]), exported when an address for them is set (`export`). What it counts
-//! and measures is in [`crate::metrics`].
+//! What a function tells about itself while it works: its log (`line`), and the spans that follow a message from
+//! function to function ([`trace`]), exported when an address for them is set (`export`). What it counts and measures is
+//! in [`crate::metrics`].
 
 mod export;
-mod line;
+pub(crate) mod line;
 pub mod trace;
 
 pub(crate) use export::Exporter;

@@ -66,6 +66,12 @@ impl TraceContext {
         format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8())
     }
 
+    /// As logs name the trace.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        self.0.trace_id().to_string()
+    }
+
     /// Whether the trace is one of those that are exported.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
@@ -84,15 +90,25 @@ impl TraceContext {
 pub(crate) fn invocation(function: &'static str, request_id: &str, xray_header: Option<&str>) -> Span {
     let span = tracing::info_span!(
         target: TARGET, "invocation", otel.name = function, otel.kind = "server", request_id, trace_id = Empty,
-        otel.status_code = Empty, otel.status_description = Empty,
+        connection_id = Empty, room_id = Empty, otel.status_code = Empty, otel.status_description = Empty,
     );
     if let Some(parent) = xray_header.and_then(TraceContext::of_xray) {
         parent.set_as_parent_of(&span);
     }
-    if let Some(TraceContext(context)) = TraceContext::of_span(&span) {
-        span.record("trace_id", display(context.trace_id()));
+    if let Some(context) = TraceContext::of_span(&span) {
+        span.record("trace_id", context.trace_id());
     }
     span
+}
+
+/// Says which connection the invocation under way is about.
+pub fn about_connection(connection_id: &ConnectionId) {
+    Span::current().record("connection_id", display(connection_id));
+}
+
+/// Says which room the invocation under way is about; the last one counts.
+pub fn about_room(room_id: &RoomId) {
+    Span::current().record("room_id", display(room_id));
 }
 
 /// Marks a span as failed.
@@ -108,16 +124,29 @@ pub(crate) fn send(topic: &str) -> Span {
     )
 }
 
-/// A room's part of a batch, in the consumer's own trace; its log lines name the trace of the first command.
+/// A room's part of a batch, in the consumer's own trace; its log lines name the trace of the first record.
 #[must_use]
 pub fn room(room_id: &RoomId, first: Option<&TraceContext>) -> Span {
-    let span = tracing::info_span!(
-        target: TARGET, "room", otel.kind = "internal", %room_id, trace_id = Empty, otel.status_code = Empty, otel.status_description = Empty,
-    );
-    if let Some(TraceContext(context)) = first {
-        span.record("trace_id", display(context.trace_id()));
-    }
-    span
+    let trace_id = first.map(TraceContext::trace_id);
+    tracing::info_span!(
+        target: TARGET, "room", otel.kind = "internal", %room_id, trace_id, otel.status_code = Empty, otel.status_description = Empty,
+    )
+}
+
+/// The same for a user's signals, without the user.
+#[must_use]
+pub fn signals(first: Option<&TraceContext>) -> Span {
+    let trace_id = first.map(TraceContext::trace_id);
+    tracing::info_span!(
+        target: TARGET, "signals", otel.kind = "internal", trace_id, otel.status_code = Empty, otel.status_description = Empty,
+    )
+}
+
+/// What is done about a connection that is not the invocation's own, for one of its rooms if it is.
+#[must_use]
+pub fn connection(connection_id: &ConnectionId, room_id: Option<&RoomId>) -> Span {
+    let room_id = room_id.map(display);
+    tracing::info_span!(target: TARGET, "connection", otel.kind = "internal", %connection_id, room_id)
 }
 
 /// The commit of one command, in its own trace, linked to the room's span that does it.

@@ -13,6 +13,7 @@ use common::room::commit::hash_text;
 use common::room::event::{EventBody, RoomEvent};
 use common::room::{Head, Role, RoomKind};
 use common::store::{Created, NewRoom};
+use common::telemetry::trace;
 use common::text::RoomName;
 
 use crate::answer::Answer;
@@ -60,6 +61,7 @@ impl Api {
 
     /// Makes the room, or finds it; then tells its members through the log's own way.
     async fn make(&self, call: &Call, wanted: Wanted) -> Result<Answer, Failure> {
+        trace::about_room(&wanted.room);
         let hash = wanted_hash(&wanted);
         if self.store.head(&wanted.room).await?.is_none() {
             let users: Vec<UserId> = wanted.members.iter().map(|(user, _)| user.clone()).collect();

@@ -8,6 +8,7 @@ use common::cursor::Cursors;
 use common::failure::Failure;
 use common::producer::Producer;
 use common::store::Store;
+use common::telemetry::trace;
 use common::time::Time;
 use lambda_http::http::{HeaderValue, Method, header};
 use lambda_http::{Body, Request, RequestExt as _, Response};
@@ -53,6 +54,9 @@ impl Api {
     }
 
     async fn call(&self, route: Route, call: Call) -> Result<Answer, Failure> {
+        if let Some(room) = route.room() {
+            trace::about_room(room);
+        }
         match route {
             Route::CreateRoom => self.create_room(&call).await,
             Route::OpenDirect(peer) => self.open_direct(&call, peer).await,

@@ -59,6 +59,26 @@ impl Route {
         }
     }
 
+    /// The room that it names.
+    pub(crate) const fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::CreateRoom | Self::OpenDirect(_) | Self::ListRooms => None,
+            Self::Room(room)
+            | Self::Members(room)
+            | Self::Messages(room)
+            | Self::Events(room)
+            | Self::Send(room)
+            | Self::Command(room, _)
+            | Self::Rename(room)
+            | Self::Invite(room)
+            | Self::ChangeRole(room, _)
+            | Self::RemoveMember(room, _)
+            | Self::EditMessage(room, _)
+            | Self::DeleteMessage(room, _)
+            | Self::Read(room) => Some(room),
+        }
+    }
+
     /// The methods that a path has, as the `Allow` header lists them. Source: RFC 9110, section 15.5.6.
     pub(crate) fn methods(path: &str) -> String {
         let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];

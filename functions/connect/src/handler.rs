@@ -10,6 +10,7 @@ use common::outbound::Outbound;
 use common::producer::Producer;
 use common::record::SignalBody;
 use common::store::{Connection, ConnectionState, LiveConnection, OpenError, Store, StoreError};
+use common::telemetry::trace;
 use common::time::Time;
 use common::{farewell, ghost};
 
@@ -29,6 +30,7 @@ pub(crate) struct Connect {
 impl Connect {
     /// Answers one `$connect`: 200, or the status that the handshake fails with.
     pub(crate) async fn handle(&self, event: WebSocketEvent, now: Time) -> WebSocketResponse {
+        trace::about_connection(&event.request_context.connection_id);
         match self.open(&event, now).await {
             Ok(response) => response,
             Err(status) => WebSocketResponse::refused(status),
@@ -57,7 +59,7 @@ impl Connect {
             Err(OpenError::Store(error)) => {
                 // The write may have been done although its answer was lost.
                 self.take_back(&connection.id, now).await;
-                return Err(table_failure(&connection.id, error));
+                return Err(table_failure(error));
             }
         };
         if let ConnectionState::Live(principal) = &connection.state {
@@ -93,23 +95,23 @@ impl Connect {
 
     /// Looks once more, at the very end: a connection that gave way while it was being opened must not open.
     async fn stand_last(&self, id: &ConnectionId, now: Time) -> Result<(), u16> {
-        let connection = self.store.connection(id, now).await.map_err(|error| table_failure(id, error))?;
+        let connection = self.store.connection(id, now).await.map_err(table_failure)?;
         if connection.is_some_and(|connection| matches!(connection.state, ConnectionState::Live(_))) {
             return Ok(());
         }
-        tracing::info!(connection_id = %id, "a newer session took this one's place before it was open");
+        tracing::info!("a newer session took this one's place before it was open");
         Err(ErrorCode::SessionLimit.status())
     }
 
     /// Removes what was written for a connection that will not open.
     async fn take_back(&self, id: &ConnectionId, now: Time) {
         if let Err(error) = self.store.remove_connection(id, now).await {
-            tracing::warn!(%error, connection_id = %id, "a refused connection is left to the sweeper");
+            tracing::warn!(%error, "a refused connection is left to the sweeper");
         }
     }
 }
 
-fn table_failure(id: &ConnectionId, error: StoreError) -> u16 {
-    tracing::error!(%error, connection_id = %id, "the connection cannot be read or written");
+fn table_failure(error: StoreError) -> u16 {
+    tracing::error!(%error, "the connection cannot be read or written");
     ErrorCode::from(error).status()
 }

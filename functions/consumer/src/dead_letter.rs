@@ -4,9 +4,11 @@
 use common::kafka_event::KafkaRecord;
 use common::metrics::Count;
 use common::producer::DEAD_LETTER_TOPIC;
+use common::record;
 use common::record::origin::Origin;
 use common::time::Time;
 use tokio::time::{Instant, timeout_at};
+use tracing::field::display;
 
 use crate::handler::{Consumer, Failed, is_before_failure, note};
 
@@ -37,19 +39,32 @@ impl Consumer {
                 let sent = timeout_at(deadline, send).await.map_err(|elapsed| elapsed.to_string())?;
                 sent.map_err(|error| error.to_string())
             };
+            let KafkaRecord { topic, partition, offset, .. } = &record;
+            let room_id = record::room(topic, key).map(display);
+            let trace_id = record::trace(&record.headers).map(|trace| trace.trace_id());
             match sent.await {
                 Ok(()) => {
                     self.metrics.add(Count::DeadLetters, 1);
                     tracing::warn!(
-                        topic = record.topic,
-                        partition = record.partition,
-                        offset = record.offset,
+                        topic,
+                        partition,
+                        offset,
+                        room_id,
+                        trace_id,
                         reason,
                         "a record was put on the dead-letter topic"
                     );
                 }
                 Err(error) => {
-                    tracing::error!(error, offset = record.offset, "a record cannot be put on the dead-letter topic");
+                    tracing::error!(
+                        topic,
+                        partition,
+                        offset,
+                        room_id,
+                        trace_id,
+                        error,
+                        "a record cannot be put on the dead-letter topic"
+                    );
                     note(failed, &record);
                 }
             }

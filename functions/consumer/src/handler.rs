@@ -76,13 +76,15 @@ impl Consumer {
         let rooms = in_parallel(rooms, |room, records| self.handle_room(post_office, room, records, deadline, now));
         let markers = in_parallel(markers, |room, markers| async move {
             let (raw, markers) = unzip(markers);
+            let span = trace::room(&room, first_trace(&raw).as_ref());
             let work = self.apply_markers(post_office, &room, &markers, now);
-            if finish(&raw, deadline, work).await { Vec::new() } else { raw }
+            if finish(&raw, deadline, work).instrument(span).await { Vec::new() } else { raw }
         });
         let signals = in_parallel(signals, |user, signals| async move {
             let (raw, signals) = unzip(signals);
+            let span = trace::signals(first_trace(&raw).as_ref());
             let work = self.apply_signals(post_office, &user, &signals, now);
-            if finish(&raw, deadline, work).await { Vec::new() } else { raw }
+            if finish(&raw, deadline, work).instrument(span).await { Vec::new() } else { raw }
         });
         let (ends, unread, unheard) = tokio::join!(rooms, markers, signals);
         let mut failed = Failed::new();
@@ -119,7 +121,7 @@ impl Consumer {
     ) -> (RoomId, RoomEnd) {
         let (raw, records) = unzip(records);
         let traces: Vec<Option<TraceContext>> = raw.iter().map(|record| record::trace(&record.headers)).collect();
-        let span = trace::room(&room, traces.iter().flatten().next());
+        let span = trace::room(&room, first_trace(&raw).as_ref());
         let mut batch = RoomBatch::new(records);
         let work = async {
             let commits = Commits::begin(batch.records(), &traces);
@@ -162,7 +164,7 @@ impl Consumer {
                     }
                     Err(StoreError::Condition(_)) => return Ok(false),
                     Err(StoreError::Invalid(cause)) => {
-                        tracing::error!(cause, room_id = %room, "the table refuses a transaction as invalid");
+                        tracing::error!(cause, "the table refuses a transaction as invalid");
                         // Nothing was written, so what was loaded still holds; it is no race either, or a batch of
                         // many such records would never come to its end.
                         batch.invalid();
@@ -214,19 +216,27 @@ async fn in_parallel<K, T, F: Future>(
 
 /// Does one group's work in time; false when its records must come again.
 async fn finish(raw: &[KafkaRecord], deadline: Instant, work: impl Future<Output = Result<(), Failure>>) -> bool {
-    let key = raw.first().and_then(|record| record.key.as_deref()).map(String::from_utf8_lossy);
+    // Not its key, which may be a user.
+    let first = raw.first();
+    let topic = first.map(|record| record.topic.as_str());
+    let (partition, offset) = (first.map(|record| record.partition), first.map(|record| record.offset));
     match timeout_at(deadline, work).await {
         Ok(Ok(())) => return true,
         Ok(Err(failure)) => {
             trace::fail(&Span::current(), &failure);
-            tracing::error!(error = %failure, key = ?key, "records are left for another try");
+            tracing::error!(error = %failure, topic, partition, offset, "records are left for another try");
         }
         Err(late) => {
             trace::fail(&Span::current(), &late);
-            tracing::error!(key = ?key, "records were not handled in time");
+            tracing::error!(topic, partition, offset, "records were not handled in time");
         }
     }
     false
+}
+
+/// The trace of the first record that belongs to one.
+fn first_trace(raw: &[KafkaRecord]) -> Option<TraceContext> {
+    raw.iter().find_map(|record| record::trace(&record.headers))
 }
 
 fn unzip<T>(placed: Vec<Placed<T>>) -> (Vec<KafkaRecord>, Vec<T>) {

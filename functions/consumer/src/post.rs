@@ -154,7 +154,9 @@ impl<'a> PostOffice<'a> {
         }
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
-            Err(PostError::Gone) if parcel.is_established => self.remove(&connection, now).await,
+            Err(PostError::Gone) if parcel.is_established => {
+                self.remove(&connection, now).instrument(trace::connection(&connection, room)).await
+            }
             Err(PostError::Gone) => Ok(()),
             Err(PostError::Slow) => match room {
                 Some(room) => self.note_lag(room, &connection, &parcel, now).await,
@@ -164,7 +166,7 @@ impl<'a> PostOffice<'a> {
                 }
             },
             Err(error @ PostError::Refused) => {
-                tracing::error!(%error, "frames cannot be posted");
+                tracing::error!(%error, connection_id = %connection, "frames cannot be posted");
                 Err(StoreError::Unavailable("the management API".to_owned()).into())
             }
         }
@@ -211,13 +213,11 @@ impl<'a> PostOffice<'a> {
     /// Does what `$disconnect` does, which the platform may never call. A failure here is no reason to post again.
     async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Gone, 1);
-        tracing::info!(connection_id = %connection, "a connection is gone");
+        tracing::info!("a connection is gone");
         match self.consumer.store.remove_connection(connection, now).await {
             Ok(Some(user)) => session_signal(&self.consumer.producer, &user, SignalBody::Closed {}, now).await,
             Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, connection_id = %connection, "a gone connection is still in the table")
-            }
+            Err(error) => tracing::warn!(%error, "a gone connection is still in the table"),
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ impl Consumer {
     ) -> Result<(), Failure> {
         let presence = push(ServerFrame::Presence { user_id: user.clone(), online, at: now }, now);
         let audience = self.audience(user, now).await?;
-        tracing::debug!(user_id = %user, online, connections = audience.len(), "a user's presence is told");
+        tracing::debug!(online, connections = audience.len(), "a user's presence is told");
         let mut parcels = Parcels::new();
         for (room, subscription) in audience.values() {
             pack_signal(room, subscription, &presence, &mut parcels);

@@ -36,7 +36,7 @@ impl Consumer {
         now: Time,
     ) -> Result<(), Failure> {
         let Some(head) = self.store.head(room).await? else {
-            tracing::debug!(room_id = %room, "markers of a room that does not exist");
+            tracing::debug!("markers of a room that does not exist");
             return Ok(());
         };
         let writes: Vec<_> = highest(markers).into_iter().map(|marker| self.move_marker(marker, &head)).collect();
@@ -54,7 +54,7 @@ impl Consumer {
         // The log only grows, so what is clamped to its end is still no further when it is written.
         let seq = self.store.move_marker(marker, marker.seq.min(head.last_seq)).await?;
         if seq.is_none() {
-            tracing::debug!(room_id = %head.room, user_id = %marker.user_id, seq = %marker.seq, "a marker moves nothing");
+            tracing::debug!(seq = %marker.seq, "a marker moves nothing");
         }
         Ok(seq.map(|seq| (marker.user_id.clone(), seq)))
     }

@@ -9,6 +9,7 @@ use common::ingress::session_signal;
 use common::producer::Producer;
 use common::record::SignalBody;
 use common::store::{Store, StoreError};
+use common::telemetry::trace;
 use common::time::Time;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
@@ -21,14 +22,15 @@ struct Disconnect {
 impl Disconnect {
     async fn handle(&self, event: WebSocketEvent, now: Time) -> Result<WebSocketResponse, StoreError> {
         let context = event.request_context;
+        trace::about_connection(&context.connection_id);
         // A failure makes the platform try again.
         let ended = self.store.remove_connection(&context.connection_id, now).await.inspect_err(|error| {
-            tracing::error!(%error, connection_id = %context.connection_id, "the connection cannot be removed");
+            tracing::error!(%error, "the connection cannot be removed");
         })?;
         if let Some(user) = ended {
             session_signal(&self.producer, &user, SignalBody::Closed {}, now).await;
         }
-        tracing::info!(connection_id = %context.connection_id, reason = context.disconnect_reason, "disconnected");
+        tracing::info!(reason = context.disconnect_reason, "disconnected");
         Ok(WebSocketResponse::accepted())
     }
 }

@@ -14,6 +14,7 @@ use common::id::ConnectionId;
 use common::outbound::{Outbound, PostError};
 use common::producer::Producer;
 use common::store::{Connection, Store};
+use common::telemetry::trace;
 use common::time::Time;
 
 /// What `$default` works with.
@@ -30,6 +31,8 @@ pub(crate) struct MessageFunction {
 impl MessageFunction {
     /// Answers one WebSocket message.
     pub(crate) async fn handle(&self, event: WebSocketEvent, now: Time) -> WebSocketResponse {
+        let connection_id = &event.request_context.connection_id;
+        trace::about_connection(connection_id);
         let text = event.text().unwrap_or_default();
         // Nothing, or nothing but line ends: the gateway's own way to say nothing, some clients' way to stay connected,
         // and STOMP's heart-beat. That costs no table read; nor does a ping.
@@ -43,7 +46,9 @@ impl MessageFunction {
                 None => WebSocketResponse::accepted(),
             };
         }
-        let connection_id = &event.request_context.connection_id;
+        if let Some(room) = decoded.as_ref().ok().and_then(|frame| frame.command.room()) {
+            trace::about_room(room);
+        }
         match self.store.connection(connection_id, now).await {
             Ok(Some(connection)) => match connection.dialect {
                 Dialect::Json if Dialect::is_connect(text) => {
@@ -68,7 +73,7 @@ impl MessageFunction {
     pub(crate) async fn end(&self, connection: &ConnectionId, last: &str) -> WebSocketResponse {
         match farewell::end_with(&self.outbound, connection, last).await {
             Ok(()) | Err(PostError::Gone) => {}
-            Err(error) => tracing::warn!(%error, connection_id = %connection, "the connection cannot be closed"),
+            Err(error) => tracing::warn!(%error, "the connection cannot be closed"),
         }
         WebSocketResponse::accepted()
     }

@@ -21,6 +21,7 @@ use common::limits::{STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_USER_QUEUES_MAX, SUBSCR
 use common::outbound::PostError;
 use common::record::SignalBody;
 use common::store::{Connection, ConnectionState, OpenError, Terms};
+use common::telemetry::trace;
 use common::time::Time;
 
 use crate::handler::MessageFunction;
@@ -153,6 +154,9 @@ impl Dialogue<'_> {
     }
 
     async fn send(&mut self, command: Command, receipt: Option<&str>) -> Result<(), Stop> {
+        if let Some(room) = command.room() {
+            trace::about_room(room);
+        }
         let answer = self.function.obey(&self.connection, receipt.map(str::to_owned), command, self.now).await?;
         // What follows in this message is said with the next token.
         if let ServerFrame::Authenticated { user_id, expires_at, .. } = answer {
@@ -233,6 +237,7 @@ impl Dialogue<'_> {
         after: Option<Position>,
         signals: Signals,
     ) -> Result<Subscribed, Stop> {
+        trace::about_room(&room);
         let principal = live(&self.connection, self.now)?;
         let form = Form::Stomp(subscription.clone());
         let terms = Terms { form, events: signals == Signals::default(), signals };

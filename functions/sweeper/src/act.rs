@@ -34,10 +34,10 @@ impl Sweeper {
     }
 
     async fn end_connection(&self, connection: &ConnectionId, end: ConnectionEnd, now: Time) -> Result<(), Failure> {
-        tracing::info!(connection_id = %connection, ?end, "a connection ends");
         match end {
-            ConnectionEnd::Ghost => {}
+            ConnectionEnd::Ghost => tracing::info!("a connection has outlived its time"),
             ConnectionEnd::Close { code, dialect, is_established } => {
+                tracing::info!(code = code.as_str(), "a connection ends");
                 self.close(connection, &dialect, code, is_established).await?;
             }
         }

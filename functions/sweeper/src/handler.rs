@@ -6,11 +6,13 @@ use std::sync::Arc;
 use common::metrics::{Count, Metrics};
 use common::outbound::Outbound;
 use common::producer::Producer;
-use common::store::{Due, DuePage, DuePosition, SWEEP_SHARDS, Store, StoreError};
+use common::store::{Due, DueItem, DuePage, DuePosition, SWEEP_SHARDS, Store, StoreError};
+use common::telemetry::trace;
 use common::time::Time;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 /// How many shards are swept at once.
 const SHARDS_AT_ONCE: usize = 4;
@@ -109,7 +111,11 @@ impl Sweeper {
                     return (report, Err(error));
                 }
             };
-            let acts = futures_util::stream::iter(due).map(|due| self.try_act(due, timing));
+            let acts = due.into_iter().map(|due| {
+                let span = span(&due.item);
+                self.try_act(due, timing).instrument(span)
+            });
+            let acts = futures_util::stream::iter(acts);
             let acts: Vec<Act> = acts.buffer_unordered(ACTS_AT_ONCE).collect().await;
             acts.iter().for_each(|act| report.add(act));
             from = next;
@@ -127,13 +133,22 @@ impl Sweeper {
             Ok(Ok(true)) => Act::Done,
             Ok(Ok(false)) => Act::NotOurs,
             Ok(Err(error)) => {
-                tracing::error!(%error, item = ?due.item, "something that is due could not be done now");
+                tracing::error!(%error, item = due.item.kind(), "something that is due could not be done now");
                 Act::Failed
             }
             Err(_) => {
-                tracing::error!(item = ?due.item, "something that is due took too long");
+                tracing::error!(item = due.item.kind(), "something that is due took too long");
                 Act::Failed
             }
         }
+    }
+}
+
+/// What is done about one entry; a user is not named.
+fn span(item: &DueItem) -> Span {
+    match item {
+        DueItem::Connection(connection) => trace::connection(connection, None),
+        DueItem::Subscription { room, connection, .. } => trace::connection(connection, Some(room)),
+        DueItem::Sessions(_) => Span::none(),
     }
 }

@@ -3,6 +3,7 @@
 use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     cli::Arguments,
@@ -113,6 +114,8 @@ pub(crate) fn specs(
             concurrency: usize::from(arguments.concurrency),
             freeze: arguments.freeze,
             counts: Counts::default(),
+            // They are the functions' lines at INFO.
+            shows_counts: arguments.log_level.filter() >= LevelFilter::INFO,
         })
     };
     binaries.into_iter().filter_map(spec).collect()

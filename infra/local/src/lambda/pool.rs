@@ -51,6 +51,8 @@ pub(crate) struct FunctionSpec {
     pub(crate) freeze: bool,
     /// What it counts about itself.
     pub(crate) counts: Counts,
+    /// Whether the lines that carry counts are shown.
+    pub(crate) shows_counts: bool,
 }
 
 /// The environments of one function.

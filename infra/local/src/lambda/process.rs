@@ -74,7 +74,8 @@ async fn live(pool: &Pool, environment: &Arc<Environment>) -> io::Result<Ending>
     environment.set_pid(pid);
     let watched = pid.zip(pool.watchdog()).map(|(pid, watchdog)| watchdog.watch(pid));
     let (function, counts) = (pool.spec().name.clone(), pool.spec().counts.clone());
-    drop(forward(&function, child.stdout.take(), move |line| counts.take(line)));
+    let shows_counts = pool.spec().shows_counts;
+    drop(forward(&function, child.stdout.take(), move |line| counts.take(line) && !shows_counts));
     let (hearing, listener_of) = (pool.clone(), Arc::clone(environment));
     let said = forward(&function, child.stderr.take(), move |line| {
         let words = line.strip_prefix(LAST_WORDS).filter(|_| !listener_of.is_ready());
@@ -147,8 +148,8 @@ fn command(spec: &FunctionSpec, runtime_api: &str) -> Command {
     command
 }
 
-/// Copies a process's lines to standard error until it ends, but for those that are taken: that only carry counts, or that
-/// somebody else tells.
+/// Copies a process's lines to standard error until it ends, but for those that are taken: nobody wants to see them, or
+/// somebody else tells them.
 fn forward(
     function: &str,
     pipe: Option<impl AsyncRead + Send + Unpin + 'static>,

@@ -66,6 +66,7 @@ fn spec() -> FunctionSpec {
         concurrency: 1,
         freeze: false,
         counts: Counts::default(),
+        shows_counts: false,
     }
 }
 
