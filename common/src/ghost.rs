@@ -48,7 +48,7 @@ async fn remove(
     now: Time,
 ) -> Result<bool, StoreError> {
     tracing::info!("a connection died without a word");
-    let was_there = store.remove_connection(connection, now).await?.is_some();
+    let was_there = store.remove_gone(connection, now).await?.is_some();
     if was_there {
         session_signal(producer, user, SignalBody::Closed {}, now).await;
     }

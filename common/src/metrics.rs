@@ -178,7 +178,21 @@ fn unit(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Who looks from outside rests on the data file.
+    #[test]
+    fn every_figure_is_declared() {
+        let declared: Value = serde_json::from_str(include_str!("../../infra/figures.json")).unwrap();
+        let counts: BTreeSet<&str> = declared["counts"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(counts, BTreeSet::from(NAMES));
+        let measures = declared["measures"].as_object().unwrap().iter();
+        let measures: BTreeSet<(&str, &str)> =
+            measures.map(|(name, measure)| (name.as_str(), measure["unit"].as_str().unwrap())).collect();
+        assert_eq!(measures, BTreeSet::from(MEASURES));
+    }
 
     #[test]
     fn counts_are_taken_once_by_name() {

@@ -1,7 +1,8 @@
 //! The figures that the functions write for CloudWatch, as the local runtime shows them to Prometheus.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use serde_json::json;
 use tests::Runtime;
 use tests::deadline::eventually;
 
@@ -28,6 +29,10 @@ impl Samples {
             (produced > 0.0 && samples.of("madang_records_total", "consumer") >= produced).then_some(samples)
         })
         .await
+    }
+
+    fn series(&self) -> BTreeSet<&str> {
+        self.0.keys().map(String::as_str).collect()
     }
 
     fn of(&self, name: &str, function: &str) -> f64 {
@@ -63,6 +68,30 @@ async fn what_was_sent_is_counted() {
     assert_eq!(after.of_all_functions("madang_dead_letters_total"), 0.0);
 }
 
+/// To `increase()` a series that appears with a value has not increased: the first trouble would go unseen. And what
+/// people do adds none (case 69).
+#[tokio::test]
+async fn every_series_is_there_from_the_start() {
+    let madang = Runtime::start::<&str>(&[]);
+    let before = Samples::read(&madang).await;
+    for (name, function) in [("dead_letters", "consumer"), ("lagged", "consumer"), ("gone", "sweeper")] {
+        let sample = format!("madang_{name}_total{{function=\"{function}\"}}");
+        assert_eq!(before.0.get(&sample), Some(&0.0), "{sample}");
+    }
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    for id in ["a", "a"] {
+        at_alice.send(&room, id, "hello").await;
+    }
+    at_bob.message(&room, "a").await;
+    at_bob.act(json!({"action": "read", "roomId": room, "seq": 2})).await;
+    drop(at_bob);
+    madang.sweep().await;
+    let after = Samples::at_rest(&madang).await;
+    assert_eq!(after.series(), before.series());
+    assert!(after.series().len() < 300, "{}", after.series().len());
+}
+
 /// The README's table: with the connection that is looked up for every frame.
 #[tokio::test]
 async fn a_subscribe_costs_what_the_readme_says_and_a_ping_nothing() {
@@ -70,7 +99,7 @@ async fn a_subscribe_costs_what_the_readme_says_and_a_ping_nothing() {
     let (alice, _bob, room) = madang.pair().await;
     let mut client = alice.connect().await;
     let units = async || madang.counted("message", &["ReadHalfUnits", "WriteUnits"]).await;
-    client.request(serde_json::json!({"action": "history", "roomId": room})).await;
+    client.request(json!({"action": "history", "roomId": room})).await;
     let before = eventually("the history counted", async || {
         let units = units().await;
         (units[0] > 0.0).then_some(units)

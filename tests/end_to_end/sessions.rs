@@ -136,6 +136,10 @@ async fn where_that_is_the_policy_the_new_one_is_refused() {
 async fn the_dead_do_not_keep_the_living_out() {
     let madang = Runtime::start_with::<&str>(&[], &ghosts::VARIABLES);
     ghosts::do_not_keep_the_living_out(&madang).await;
+    for function in ["connect", "message"] {
+        let counted = async || (madang.counted(function, &["Gone"]).await == [2.0]).then_some(());
+        eventually(&format!("the dead that {function} found"), counted).await;
+    }
 }
 
 /// Dead connections counted against the limit for ever elsewhere: RocketChat/Rocket.Chat #6610 (case 65).

@@ -81,6 +81,26 @@ async fn a_slow_connection_of_a_room_gone_quiet_is_told_to_resync() {
     assert!(!at_bob.pushes().iter().any(|push| push["type"] == "resync"), "one is enough");
 }
 
+/// Nobody else would find it: its room is quiet.
+#[tokio::test]
+async fn a_slow_connection_that_is_gone_is_removed_and_counted() {
+    let madang = Runtime::alone().await;
+    let gone = async || madang.counted("sweeper", &["Gone"]).await[0];
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    let connection = madang.connection_of(&bob, &room).await;
+    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
+    at_alice.send(&room, "c1", "a last word").await;
+    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+    let before = gone().await;
+    madang.faults(json!({"dropDisconnect": true})).await;
+    drop(at_bob);
+    let removed = async || (madang.rows_of_connection(&connection).await == 0).then_some(());
+    madang.sweeping(eventually("nothing left of the connection", removed)).await;
+    eventually("the connection counted", async || (gone().await == before + 1.0).then_some(())).await;
+    madang.faults(json!({})).await;
+}
+
 /// A lost record is made good: what others were told is not what is, so the user's consumer is asked to look.
 #[tokio::test]
 async fn sessions_that_nobody_was_told_of_are_looked_at() {

@@ -15,6 +15,7 @@ use crate::codec::stomp::Subscription;
 use crate::codec::{Codec, Dialect};
 use crate::id::{ConnectionId, UserId};
 use crate::limits::{CONNECTION_MAX_MS, PENDING_MAX_MS};
+use crate::metrics::Count;
 use crate::time::Time;
 
 /// How often a connection's rows are looked at until none is left; two do unless something happens meanwhile.
@@ -240,6 +241,15 @@ impl Store {
             return Ok(None);
         }
         connection_from_item(id, &item).map(Some)
+    }
+
+    /// Removes a connection that the gateway does not know any more, and counts it.
+    ///
+    /// # Errors
+    /// As [`Self::remove_connection`] says.
+    pub async fn remove_gone(&self, id: &ConnectionId, now: Time) -> Result<Option<UserId>, StoreError> {
+        self.metrics.add(Count::Gone, 1);
+        self.remove_connection(id, now).await
     }
 
     /// Removes a connection with its subscriptions and its session. Idempotent. What may be written meanwhile rests on

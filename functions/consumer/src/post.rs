@@ -212,9 +212,8 @@ impl<'a> PostOffice<'a> {
 
     /// Does what `$disconnect` does, which the platform may never call. A failure here is no reason to post again.
     async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
-        self.consumer.metrics.add(Count::Gone, 1);
         tracing::info!("a connection is gone");
-        match self.consumer.store.remove_connection(connection, now).await {
+        match self.consumer.store.remove_gone(connection, now).await {
             Ok(Some(user)) => session_signal(&self.consumer.producer, &user, SignalBody::Closed {}, now).await,
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a gone connection is still in the table"),

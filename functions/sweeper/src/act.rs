@@ -8,6 +8,7 @@ use common::failure::Failure;
 use common::farewell;
 use common::id::{ConnectionId, FrameId, RoomId, UserId};
 use common::ingress::{session_signal, signal};
+use common::metrics::Count;
 use common::outbound::PostError;
 use common::record::SignalBody;
 use common::store::{ConnectionEnd, Due, DueItem, LaggedSubscription, StoreError};
@@ -53,7 +54,10 @@ impl Sweeper {
     ) -> Result<(), Failure> {
         match farewell::say(&self.outbound, connection, dialect, code).await {
             Ok(()) => Ok(()),
-            Err(PostError::Gone) if is_established => Ok(()),
+            Err(PostError::Gone) if is_established => {
+                self.metrics.add(Count::Gone, 1);
+                Ok(())
+            }
             // It may still be inside its own `$connect`; without its rows it would be open and nobody's.
             Err(error) => Err(unavailable(error)),
         }
@@ -78,7 +82,10 @@ impl Sweeper {
         let resync = resync.to_room(room, &lagged.subscription.terms.form);
         match self.outbound.post(connection, resync.as_bytes()).await {
             Ok(()) => Ok(self.store.clear_lagged(room, &lagged.subscription, lagged.seq).await?),
-            Err(PostError::Gone) => self.remove(connection, now).await,
+            Err(PostError::Gone) => {
+                self.metrics.add(Count::Gone, 1);
+                self.remove(connection, now).await
+            }
             Err(PostError::Slow) => Ok(self.store.postpone_lagged(room, lagged, now).await?),
             Err(error @ PostError::Refused) => Err(unavailable(error)),
         }

@@ -113,7 +113,7 @@ pub(crate) fn specs(
             maximum_count,
             concurrency: usize::from(arguments.concurrency),
             freeze: arguments.freeze,
-            counts: Counts::default(),
+            counts: Counts::of(name),
             // They are the functions' lines at INFO.
             shows_counts: arguments.log_level.filter() >= LevelFilter::INFO,
         })

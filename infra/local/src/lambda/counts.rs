@@ -1,16 +1,33 @@
 //! What the functions count about themselves: lines in CloudWatch's embedded metric format on their standard output,
 //! summed up by function and name since the start. A metric that stands there as a list of values is a distribution.
+//!
+//! What `infra/figures.json` names is there from the start, at zero: to Prometheus a series that appears with a value has
+//! not increased.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The upper bounds of a distribution's buckets: milliseconds, or how many.
 pub(crate) const BUCKET_BOUNDS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
+
+/// The figures that are declared, each with the functions that have it.
+#[derive(Deserialize)]
+struct Declared {
+    counts: BTreeMap<String, Vec<String>>,
+    measures: BTreeMap<String, DeclaredMeasure>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredMeasure {
+    unit: String,
+    functions: Vec<String>,
+}
 
 /// The figures of one function, while it runs.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +56,18 @@ pub(crate) struct Distribution {
 }
 
 impl Counts {
+    /// Those of a function: nothing yet of what it counts and measures.
+    pub(crate) fn of(function: &str) -> Self {
+        let Declared { counts, measures } =
+            serde_json::from_str(include_str!("../../../figures.json")).expect("a test reads this data file");
+        let has = |functions: &[String]| functions.iter().any(|name| name == function);
+        let counts = counts.into_iter().filter(|(_, functions)| has(functions)).map(|(name, _)| (name, 0.0));
+        let measures = measures.into_iter().filter(|(_, measure)| has(&measure.functions));
+        let distributions =
+            measures.map(|(name, measure)| (name, Distribution { unit: measure.unit, ..Distribution::default() }));
+        Self(Arc::new(Mutex::new(Figures { sums: counts.collect(), distributions: distributions.collect() })))
+    }
+
     /// Takes a line of a function's standard output; tells whether it was one of metrics.
     pub(super) fn take(&self, line: &[u8]) -> bool {
         let Ok(Value::Object(line)) = serde_json::from_slice(line) else { return false };
@@ -86,6 +115,16 @@ impl Distribution {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_declared_of_a_function_is_there_at_zero() {
+        let figures = Counts::of("sweeper").figures();
+        let names: Vec<&str> = figures.sums.keys().map(String::as_str).collect();
+        assert_eq!(names, ["Gone", "Posts", "Produces", "ReadHalfUnits", "Swept", "WriteUnits"]);
+        assert!(figures.sums.values().all(|sum| *sum == 0.0) && figures.distributions.is_empty());
+        let latency = &Counts::of("consumer").figures().distributions["DeliveryLatency"];
+        assert_eq!((latency.unit.as_str(), latency.count), ("Milliseconds", 0));
+    }
 
     #[test]
     fn lines_of_metrics_are_summed_and_others_are_left() {
