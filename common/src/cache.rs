@@ -103,7 +103,7 @@ impl Cache {
             }
             Err(error) => {
                 self.metrics.add(Count::CacheFailures, 1);
-                server.note_failure(&error, now);
+                server.note_failure(error, now);
                 None
             }
         }
@@ -144,11 +144,15 @@ impl Server {
         }
     }
 
-    fn note_failure(&self, error: &RedisError, now: Time) {
+    fn note_failure(&self, error: RedisError, now: Time) {
         let mut link = self.link();
         link.connection = None;
         if link.failed_at.replace(now).is_none() {
-            tracing::warn!(error = cause(error), "the cache is left alone: memberships are read from the table");
+            tracing::warn!(
+                error = cause(error),
+                "the cache is left alone, and memberships are read from the table: CACHE_URL must name a server within \
+                 reach, and somebody who may use it"
+            );
         }
     }
 
@@ -159,12 +163,14 @@ impl Server {
 
 /// What the log is told. Of a server's answer only the code: a server that does not know a command repeats it, with
 /// the password that stood in it.
-fn cause(error: &RedisError) -> String {
-    match error.code() {
-        None if error.is_io_error() => error.to_string(),
-        None => error.category().to_owned(),
-        Some(code) => format!("the server answers {code}"),
+fn cause(error: RedisError) -> String {
+    if error.is_io_error() {
+        return error.to_string();
     }
+    let category = error.category().to_owned();
+    // One for each command of a pipeline that failed.
+    let answers = error.into_server_errors().unwrap_or_default();
+    answers.first().map_or(category, |(_, answer)| format!("the server answers {}", answer.code()))
 }
 
 #[cfg(test)]
@@ -268,7 +274,7 @@ mod tests {
         let server = server(&format!("redis://{}", pretend(answer).await.0));
         let error = server.ask::<()>(redis::pipe().cmd("PING")).await.err().unwrap();
         assert!(error.to_string().contains("a-secret"), "{error}");
-        assert_eq!(cause(&error), "the server answers ERR");
+        assert_eq!(cause(error), "the server answers ERR");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 mod away;
 mod cost;
 mod kept;
+mod setting;
 mod wrong;
 
 use tests::deadline::eventually;
