@@ -21,6 +21,7 @@
 //! | [`ledger`] | a way to a server that writes down which function calls what |
 //! | [`permitted`] | what each function may call |
 //! | [`template`] | the stack that would be deployed |
+//! | [`internals`] | what no client may hear of |
 //! | [`deadline`] | waiting for something, never longer than a bound |
 //!
 //! The tests of `end_to_end` share one runtime, so every test uses users and rooms of its own. With the JSON line of a
@@ -37,6 +38,7 @@ pub mod deadline;
 pub mod gate;
 pub mod ghosts;
 pub mod http;
+pub mod internals;
 pub mod ledger;
 mod passage;
 pub mod permitted;

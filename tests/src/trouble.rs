@@ -1,8 +1,9 @@
 //! A way to the tables on which the functions' calls meet what DynamoDB has and no embedded one does: conflicts of
-//! transactions, throttling, batches that are done in part, faults of its own, and answers that get lost.
+//! transactions, throttling, batches that are done in part, faults of its own, answers that get lost, and callers who may
+//! not call.
 //!
 //! Bodies are as the service sends them: those of cancelled transactions stand in aws/aws-sdk-net#1292 and
-//! pynamodb/PynamoDB#1143, the others in the API's reference.
+//! pynamodb/PynamoDB#1143, the others in the API's reference ("Error handling with DynamoDB").
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -31,6 +32,10 @@ pub enum Trouble {
     Exceeded,
     /// A transaction with the same token is under way.
     InProgress,
+    /// The access key is none that the service knows.
+    Unknown,
+    /// The caller's role does not let it.
+    Denied,
     /// The service fails.
     Fault,
     /// The second half of a batch is left to be asked for again.
@@ -242,6 +247,17 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
             "TransactionInProgressException",
             "The transaction with the given request token is already in progress.",
         ),
+        Trouble::Unknown => (
+            StatusCode::BAD_REQUEST,
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
+        Trouble::Denied => (
+            StatusCode::BAD_REQUEST,
+            "AccessDeniedException",
+            "User: arn:aws:sts::123456789012:assumed-role/madang/message is not authorized to perform this on resource: \
+             arn:aws:dynamodb:eu-central-1:123456789012:table/chat because no identity-based policy allows it",
+        ),
         Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalServerError",
@@ -252,12 +268,21 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
         Trouble::Conflict => "TransactionConflict",
         Trouble::Throttled => "ThrottlingError",
         Trouble::Exceeded => "ProvisionedThroughputExceeded",
-        Trouble::InProgress | Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost => "",
+        Trouble::InProgress
+        | Trouble::Unknown
+        | Trouble::Denied
+        | Trouble::Fault
+        | Trouble::HalfDone
+        | Trouble::AnswerLost => "",
     };
     if operation == "TransactWriteItems" && !reason.is_empty() {
         return response(status, &cancelled(call, reason, message));
     }
-    let namespace = if kind == "ThrottlingException" { "com.amazon.coral.availability" } else { SERVICE };
+    let namespace = match kind {
+        "ThrottlingException" => "com.amazon.coral.availability",
+        "UnrecognizedClientException" | "AccessDeniedException" => "com.amazon.coral.service",
+        _ => SERVICE,
+    };
     response(status, &json!({"__type": format!("{namespace}#{kind}"), "message": message}))
 }
 
