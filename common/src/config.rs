@@ -17,7 +17,7 @@ mod cache;
 mod kafka;
 
 pub use cache::CacheConfig;
-pub use kafka::{KafkaConfig, TopicPrefix, advice, topic_care};
+pub use kafka::{KafkaConfig, TopicPrefix, topic_care};
 
 /// A setting is missing or wrong. It names the variable and what it should hold, never what it holds.
 #[derive(PartialEq, Eq, thiserror::Error)]

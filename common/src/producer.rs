@@ -16,9 +16,10 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use topics::advice;
 
 use crate::complaint::Complaint;
-use crate::config::{KafkaConfig, TopicPrefix, advice};
+use crate::config::{KafkaConfig, TopicPrefix};
 use crate::kafka_client::KafkaContext;
 use crate::metrics::{Count, Metrics};
 
@@ -196,7 +197,7 @@ impl Producer {
             }
             Err((error, _)) => {
                 let causes = [error.rdkafka_error_code(), self.context.cause()];
-                if let Some(sentence) = causes.into_iter().flatten().find_map(advice) {
+                if let Some(sentence) = causes.into_iter().flatten().find_map(|code| advice(&self.config, code)) {
                     self.complaint.say(sentence);
                 }
                 self.replace_if_spent(&producer, &error);
@@ -424,7 +425,7 @@ mod tests {
             let mut producer = Producer::lazy(config, Arc::default());
             producer.config.set("message.timeout.ms", "1000");
             assert_eq!(send(&producer).await, Err(ErrorCode::Unavailable));
-            let advice = producer.context.cause().and_then(advice).unwrap();
+            let advice = producer.context.cause().and_then(|code| advice(&producer.config, code)).unwrap();
             assert!(advice.contains("KAFKA_BOOTSTRAP_SERVERS"), "{servers}: {advice}");
         }
     }

@@ -1,5 +1,5 @@
-//! What only a real Kafka cluster has: topics that are made by asking, rights, tokens, brokers that restart, connections
-//! that brokers close. The cluster is harmed, so the tests take turns.
+//! What only a real Kafka cluster has: topics that are made by asking, rights, sign-ins that are refused, brokers that
+//! restart, connections that brokers close. The cluster is harmed, so the tests take turns.
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test, in its helpers too")]
 
@@ -10,6 +10,7 @@ mod rights;
 mod talk;
 mod thaw;
 mod topics;
+mod wrong;
 
 use tests::cluster::Brokers;
 use tokio::sync::{Mutex, MutexGuard};

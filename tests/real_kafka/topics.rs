@@ -106,32 +106,3 @@ async fn a_cluster_may_cut_its_files_as_it_likes() {
     let name = format!("{}chat-messages", variables["KAFKA_TOPIC_PREFIX"]);
     refused(&variables, &format!("{name} has segment.ms=604800000, but 86400000 is declared")).await;
 }
-
-/// What is wrong is named by its variable, for each way to sign in that the cluster of this run has.
-#[tokio::test]
-async fn a_wrong_setting_is_named() {
-    let _turn = turn().await;
-    let variables = with_own_topics();
-    let nobody = with(&variables, &[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")]);
-    refused(&nobody, "no broker answers at 127.0.0.1:1, which KAFKA_BOOTSTRAP_SERVERS names").await;
-    let mut strange = variables.clone();
-    strange.remove("KAFKA_SSL_CA_PEM");
-    refused(&strange, "KAFKA_SSL_CA_PEM does not vouch for the broker's certificate").await;
-    if variables.contains_key("KAFKA_SASL_PASSWORD") {
-        let wrong = with(&variables, &[("KAFKA_SASL_PASSWORD", "wrong")]);
-        refused(&wrong, "the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD").await;
-        let other = with(&variables, &[("KAFKA_SASL_MECHANISM", "GSSAPI")]);
-        refused(&other, "KAFKA_SASL_MECHANISM is not SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER").await;
-    } else if variables.contains_key("AWS_SECRET_ACCESS_KEY") {
-        let sentence = "the brokers refuse a token by KAFKA_SASL_MECHANISM=OAUTHBEARER";
-        for wrong in
-            [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "wrong"), ("AWS_REGION", "eu-central-1")]
-        {
-            refused(&with(&variables, &[wrong]), sentence).await;
-        }
-    } else {
-        let mut unknown = variables.clone();
-        unknown.retain(|name, _| !name.starts_with("KAFKA_SSL_CERTIFICATE") && !name.starts_with("KAFKA_SSL_KEY"));
-        refused(&unknown, "or it wants another KAFKA_SECURITY_PROTOCOL or KAFKA_SSL_CERTIFICATE_PEM").await;
-    }
-}

@@ -5,7 +5,7 @@
 //! them: the functions' user may make no topics. All systems share it, so each gets topics of its own by a prefix.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -111,6 +111,12 @@ impl Brokers {
         let directory = std::env::var_os(DIRECTORY_VARIABLE);
         let directory = directory.expect("a cluster: infra/kafka/run -- cargo test --workspace --test real_kafka");
         Self { directory: directory.into() }
+    }
+
+    /// Where their logs, and what their certificates were made with, are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// How many there are.

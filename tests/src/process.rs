@@ -70,8 +70,10 @@ impl Process {
     /// It cannot be started at all.
     pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> (Self, Receiver<String>) {
         let mut command = Command::new(workspace::program());
-        // Functions that are invoked elsewhere are built there, too.
-        if !arguments.iter().any(|argument| argument.as_ref() == "--invoke-url") {
+        // Functions that are elsewhere were built there, too.
+        let elsewhere =
+            |argument: &A| ["--invoke-url", "--functions-dir"].iter().any(|name| argument.as_ref() == *name);
+        if !arguments.iter().any(elsewhere) {
             command.arg("--no-build");
         }
         command.args(arguments);

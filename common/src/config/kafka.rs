@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::RDKafkaErrorCode;
 
 use super::{ConfigError, Environment};
 use crate::kafka_client::KafkaContext;
@@ -118,34 +117,6 @@ impl KafkaConfig {
             topic_prefix: TopicPrefix::new(environment)?,
             ingress_closed: environment.flag("INGRESS_CLOSED")?,
         })
-    }
-}
-
-/// Which setting to look at when the client or a broker says this, if one may be to blame.
-#[must_use]
-pub const fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
-    use RDKafkaErrorCode as Code;
-    match code {
-        Code::Authentication | Code::SaslAuthenticationFailed => Some(
-            "the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD by KAFKA_SASL_MECHANISM: set all three as \
-             the cluster knows them",
-        ),
-        Code::SSL => Some(
-            "no safe connection to the brokers: KAFKA_SSL_CA_PEM must vouch for their certificates, and they must take \
-             KAFKA_SSL_CERTIFICATE_PEM where it is set",
-        ),
-        Code::Resolve | Code::BrokerTransportFailure | Code::AllBrokersDown => Some(
-            "no broker answers: KAFKA_BOOTSTRAP_SERVERS must name brokers within reach, and KAFKA_SECURITY_PROTOCOL be \
-             theirs",
-        ),
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Some(
-            "a topic, or a partition of it, is missing: `admin topics apply` makes them, with the KAFKA_TOPIC_PREFIX and \
-             KAFKA_PARTITIONS that are set here",
-        ),
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            Some("KAFKA_SASL_USERNAME may not write a topic: the cluster must let it")
-        }
-        _ => None,
     }
 }
 

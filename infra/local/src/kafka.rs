@@ -106,13 +106,16 @@ impl Kafka {
         Ok(Some(kafka))
     }
 
-    /// Makes the topics, or looks for them, as the operator.
+    /// Makes the topics, or looks for them, as the operator; then looks for them as whoever reads them, so that a user
+    /// who is set wrongly is told as that, and at once.
     ///
     /// # Errors
-    /// They are not as declared.
+    /// They are not as declared, or one of the two does not reach them.
     pub(crate) async fn see_to_topics(&self) -> Result<(), TopicError> {
-        let context = DefaultConsumerContext;
-        topics::see_to(self.care, &self.operator, &context, self.topics()).await.map(drop)
+        for (care, client) in [(self.care, &self.operator), (Care::Verify, &self.client)] {
+            topics::see_to(care, client, &DefaultConsumerContext, self.topics()).await?;
+        }
+        Ok(())
     }
 
     /// `host:port` of the brokers to start from, joined by commas.

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::{Topic, TopicError};
+use crate::{Topic, TopicError, advice};
 
 /// How long the cluster may take for an answer, and to give a new topic its leaders.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -207,13 +207,13 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
     /// What the cluster says of all its topics: to ask for one that is missing could make it.
     async fn metadata(&self) -> Result<Metadata, TopicError> {
         let (consumer, servers) = (self.consumer(), self.servers.clone());
-        let mechanism = self.client.get("sasl.mechanism").unwrap_or_default().to_owned();
+        let client = self.client.clone();
         let ask = move || {
-            consumer.fetch_metadata(None, ANSWER_LIMIT).map_err(|error| match cause(&consumer, &error) {
-                RDKafkaErrorCode::Authentication if mechanism == "OAUTHBEARER" => TopicError::Role,
-                RDKafkaErrorCode::Authentication => TopicError::SignIn,
-                RDKafkaErrorCode::SSL => TopicError::Encryption { servers },
-                cause => TopicError::NoBroker { servers, cause },
+            consumer.fetch_metadata(None, ANSWER_LIMIT).map_err(|error| {
+                let cause = cause(&consumer, &error);
+                let is_entry = matches!(cause, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
+                let sentence = is_entry.then(|| advice(&client, cause)).flatten();
+                sentence.map_or(TopicError::NoBroker { servers, cause }, TopicError::Entry)
             })
         };
         tokio::task::spawn_blocking(ask).await.map_err(|_| TopicError::Interrupted)?

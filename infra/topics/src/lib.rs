@@ -1,11 +1,12 @@
-//! The topics that `infra/topics.json` declares ([`declared`]), how they come to be on a cluster ([`see_to`]), and how one
-//! gets more partitions ([`Raise`]).
+//! The topics that `infra/topics.json` declares ([`declared`]), how they come to be on a cluster ([`see_to`]), how one
+//! gets more partitions ([`Raise`]), and what to set right where a client does not reach them ([`advice()`]).
 //!
 //! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked and never changed: another
 //! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
 //! records that are kept longer outlive the memory for retries. Everything is checked before anything is made. Where the
 //! cluster's own management makes the topics, they are only looked for ([`Care::Verify`]).
 
+mod advice;
 mod cluster;
 mod raise;
 
@@ -17,6 +18,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
+pub use advice::advice;
 use cluster::Cluster;
 pub use raise::Raise;
 
@@ -88,27 +90,12 @@ pub enum TopicError {
         /// What the client met last.
         cause: RDKafkaErrorCode,
     },
-    /// The brokers do not know this user.
-    #[error("the brokers refuse KAFKA_SASL_USERNAME with KAFKA_SASL_PASSWORD by KAFKA_SASL_MECHANISM")]
-    SignIn,
-    /// The brokers do not take a token.
-    #[error(
-        "the brokers refuse a token by KAFKA_SASL_MECHANISM=OAUTHBEARER, signed with AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY for AWS_REGION"
-    )]
-    Role,
+    /// The brokers do not let this client in.
+    #[error("{0}")]
+    Entry(&'static str),
     /// There is no token to show.
     #[error("{0}")]
     NoToken(String),
-    /// Encryption does not come about.
-    #[error(
-        "no safe connection to {servers}: KAFKA_SSL_CA_PEM does not vouch for the broker's certificate, or the broker \
-         does not take KAFKA_SSL_CERTIFICATE_PEM"
-    )]
-    Encryption {
-        /// The addresses.
-        servers: String,
-    },
     /// A topic has fewer partitions than it should.
     #[error(
         "{topic} has {found} partitions, but {wanted} are configured: a raise moves rooms and has its order; \
@@ -148,7 +135,7 @@ pub enum TopicError {
         declared: u64,
     },
     /// The cluster does not make a topic, or does not tell what it keeps.
-    #[error("{topic} cannot be made or looked at: {cause}{}", advice(*.cause))]
+    #[error("{topic} cannot be made or looked at: {cause}{}", way_round(*.cause))]
     Refused {
         /// The topic.
         topic: String,
@@ -324,7 +311,7 @@ async fn verify(
 }
 
 /// What may be done about a refusal.
-const fn advice(cause: RDKafkaErrorCode) -> &'static str {
+const fn way_round(cause: RDKafkaErrorCode) -> &'static str {
     match cause {
         RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => {
             "; a cluster that lets nobody choose segment.ms wants KAFKA_TOPICS=make-without-segments"

@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use common::config::{KafkaConfig, TopicPrefix, advice};
+use common::config::{KafkaConfig, TopicPrefix};
 use common::kafka_client::KafkaContext;
 use common::producer::DEAD_LETTER_TOPIC;
-use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _};
+use topics::advice;
 
 use super::letter::{Letter, LetterId};
 
@@ -55,7 +56,7 @@ pub(crate) struct Range {
 /// A client that reads letters.
 pub(crate) struct Reader {
     consumer: BaseConsumer<KafkaContext>,
-    servers: String,
+    client: ClientConfig,
     topic_prefix: TopicPrefix,
     partition_count: usize,
 }
@@ -85,12 +86,11 @@ impl Reader {
         ] {
             client.set(name, value);
         }
-        let servers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let topic_prefix = config.topic_prefix.clone();
         let consumer: BaseConsumer<KafkaContext> = client.create_with_context(config.context.clone())?;
         // A client asks for a token when it is polled, and there is nothing to read yet.
         drop(consumer.poll(Duration::ZERO));
-        let mut reader = Self { consumer, servers, topic_prefix, partition_count: 0 };
+        let mut reader = Self { consumer, client, topic_prefix, partition_count: 0 };
         reader.partition_count = reader.partition_count(DEAD_LETTER_TOPIC)?;
         Ok(reader)
     }
@@ -168,12 +168,10 @@ impl Reader {
                 break;
             }
         }
-        match cause {
-            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => {
-                advice(cause).map_or(ReadError::NoBroker { servers: self.servers.clone(), cause }, ReadError::Setting)
-            }
-            _ => ReadError::NoBroker { servers: self.servers.clone(), cause },
-        }
+        let is_entry = matches!(cause, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
+        let sentence = is_entry.then(|| advice(&self.client, cause)).flatten();
+        let servers = || self.client.get("bootstrap.servers").unwrap_or_default().to_owned();
+        sentence.map_or_else(|| ReadError::NoBroker { servers: servers(), cause }, ReadError::Setting)
     }
 }
 
