@@ -13,7 +13,6 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
-use rdkafka::util::Timeout;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use topics::advice;
@@ -22,6 +21,10 @@ use crate::complaint::Complaint;
 use crate::config::{KafkaConfig, TopicPrefix};
 use crate::kafka_client::KafkaContext;
 use crate::metrics::{Count, Metrics};
+
+mod delivery;
+
+use delivery::Deliveries;
 
 /// The topic of commands that change a room.
 pub const MESSAGES_TOPIC: &str = "chat-messages";
@@ -32,6 +35,8 @@ pub const PRESENCE_TOPIC: &str = "chat-presence";
 /// The topic of records that no consumer could take.
 pub const DEAD_LETTER_TOPIC: &str = "chat-messages-dlt";
 
+/// How long a record may be on its way: less than a function's timeout, so that the client hears of a failure.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often the end of the process looks for what is still on its way.
 const CLOSING_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -86,6 +91,7 @@ pub struct Producer {
     ingress_closed: bool,
     stage: watch::Sender<Stage>,
     inner: RwLock<Option<Arc<KafkaProducer>>>,
+    deliveries: Deliveries,
     complaint: Complaint,
     metrics: Arc<Metrics>,
 }
@@ -105,12 +111,11 @@ impl Producer {
     #[must_use]
     pub fn lazy(config: KafkaConfig, metrics: Arc<Metrics>) -> Self {
         let KafkaConfig { mut client, context, partitions, topic_prefix, ingress_closed } = config;
-        // Below the function's timeout, so that the client hears of a failure. A dead socket after a thaw is found by
-        // the socket timeout alone.
+        client.set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string());
         for (name, value) in [
             ("enable.idempotence", "true"),
             ("acks", "all"),
-            ("message.timeout.ms", "6000"),
+            // A dead socket after a thaw is found by this alone.
             ("socket.timeout.ms", "3000"),
             ("socket.connection.setup.timeout.ms", "3000"),
             ("socket.keepalive.enable", "true"),
@@ -129,9 +134,18 @@ impl Producer {
         ] {
             client.set(name, value);
         }
-        let (stage, inner) = (watch::Sender::new(Stage::Open), RwLock::default());
-        let complaint = Complaint::new();
-        Self { config: client, context, partitions, topic_prefix, ingress_closed, stage, inner, complaint, metrics }
+        Self {
+            config: client,
+            context,
+            partitions,
+            topic_prefix,
+            ingress_closed,
+            stage: watch::Sender::new(Stage::Open),
+            inner: RwLock::default(),
+            deliveries: Deliveries::default(),
+            complaint: Complaint::new(),
+            metrics,
+        }
     }
 
     fn client(&self) -> Result<Arc<KafkaProducer>, KafkaError> {
@@ -180,30 +194,37 @@ impl Producer {
         let topic = self.topic_prefix.with(topic);
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).partition(partition).headers(headers);
         (record.key, record.payload) = (key, value);
-        let producer = self.client().map_err(ProduceError::Unacknowledged)?;
-        let sent = tokio::select! {
+        for (client, error) in self.deliveries.take_failed() {
+            self.note_failure(&client, &error);
+        }
+        let client = self.client().map_err(ProduceError::Unacknowledged)?;
+        let arrived = tokio::select! {
             // What has arrived at the very end has arrived.
             biased;
-            sent = producer.send(record, Timeout::After(Duration::ZERO)) => sent,
+            arrived = self.deliveries.deliver(&client, record) => arrived,
             () = self.closed() => return Err(ProduceError::Ending),
         };
-        match sent {
-            Ok(_) => {
+        match arrived {
+            Ok(()) => {
                 self.metrics.add(Count::Produces, 1);
                 self.metrics.add(Count::Accepted, is_command.into());
                 self.context.forget_cause();
                 self.complaint.settle();
                 Ok(())
             }
-            Err((error, _)) => {
-                let causes = [error.rdkafka_error_code(), self.context.cause()];
-                if let Some(sentence) = causes.into_iter().flatten().find_map(|code| advice(&self.config, code)) {
-                    self.complaint.say(sentence);
-                }
-                self.replace_if_spent(&producer, &error);
+            Err(error) => {
+                self.note_failure(&client, &error);
                 Err(ProduceError::Unacknowledged(error))
             }
         }
+    }
+
+    fn note_failure(&self, client: &Arc<KafkaProducer>, error: &KafkaError) {
+        let causes = [error.rdkafka_error_code(), self.context.cause()];
+        if let Some(sentence) = causes.into_iter().flatten().find_map(|code| advice(&self.config, code)) {
+            self.complaint.say(sentence);
+        }
+        self.replace_if_spent(client, error);
     }
 
     /// Takes no more records, and waits until those on their way have arrived, no longer than this: whoever still waits
@@ -211,10 +232,9 @@ impl Producer {
     pub async fn close(&self, limit: Duration) -> bool {
         self.stage.send_replace(Stage::Closing);
         let client = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_busy = || client.as_ref().is_some_and(|client| client.in_flight_count() > 0);
-        let (was_busy, deadline) = (is_busy(), Instant::now() + limit);
-        while is_busy() && Instant::now() < deadline {
-            tokio::time::sleep(CLOSING_POLL_INTERVAL).await;
+        let was_busy = client.as_ref().is_some_and(|client| client.in_flight_count() > 0);
+        if let Some(client) = client {
+            drain(&client, limit).await;
         }
         self.stage.send_replace(Stage::Closed);
         was_busy
@@ -253,6 +273,14 @@ impl Producer {
                 .rdkafka_error_code()
                 .is_some_and(|code| is_missing(code) || matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed)),
         }
+    }
+}
+
+/// Waits until nothing is on its way, no longer than this.
+async fn drain(client: &KafkaProducer, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while client.in_flight_count() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(CLOSING_POLL_INTERVAL).await;
     }
 }
 
@@ -389,13 +417,65 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_arrives_too() {
         let (_cluster, producer) = on_slow_broker(Duration::from_millis(100)).await;
-        {
-            let abandoned = send(&producer);
-            tokio::pin!(abandoned);
-            assert!(futures_util::poll!(abandoned).is_pending());
-        }
+        abandon(&producer).await;
         assert!(producer.close(Duration::from_secs(10)).await);
         assert_eq!(producer.client().unwrap().in_flight_count(), 0);
+    }
+
+    /// Sends a record and stops waiting for it.
+    async fn abandon(producer: &Producer) {
+        let abandoned = send(producer);
+        tokio::pin!(abandoned);
+        assert!(futures_util::poll!(abandoned).is_pending());
+    }
+
+    /// The gap in an idempotent producer's numbers, found while nobody waited.
+    #[tokio::test]
+    async fn a_producer_that_failed_with_an_abandoned_record_is_replaced() {
+        let (cluster, producer) = on_slow_broker(Duration::from_millis(100)).await;
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+        abandon(&producer).await;
+        drain(&producer.client().unwrap(), Duration::from_secs(10)).await;
+        assert_eq!(send(&producer).await, Ok(()));
+    }
+
+    /// Abandons a record in an outage, as a session's signal is, and sends another after it. The time of the first is over
+    /// before the broker is back.
+    async fn check_after_outage(pass_time: impl AsyncFnOnce(&Producer)) {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
+        let mut producer = Producer::lazy(on(&cluster), Arc::default());
+        // A fresh one asks for its numbers every half second, on a busy machine more than once.
+        producer.config.set("message.timeout.ms", "3000");
+        assert_eq!(send(&producer).await, Ok(()));
+        let spent = producer.client().unwrap();
+        cluster.broker_down(1).unwrap();
+        abandon(&producer).await;
+        pass_time(&producer).await;
+        cluster.broker_up(1).unwrap();
+        assert_eq!(send(&producer).await, Ok(()));
+        assert!(!Arc::ptr_eq(&spent, &producer.client().unwrap()), "whether it would have recovered is luck");
+    }
+
+    #[tokio::test]
+    async fn a_producer_whose_abandoned_record_timed_out_is_replaced() {
+        // As librdkafka tells, or before it tells, as after a freeze.
+        check_after_outage(async |producer| drain(&producer.client().unwrap(), Duration::from_secs(10)).await).await;
+        check_after_outage(async |producer| producer.deliveries.abandoned()[0].since -= MESSAGE_TIMEOUT).await;
+    }
+
+    /// As long as it may still arrive.
+    #[tokio::test]
+    async fn an_abandoned_record_is_left_its_time() {
+        let (_cluster, producer) = on_slow_broker(Duration::from_millis(100)).await;
+        let client = producer.client().unwrap();
+        abandon(&producer).await;
+        for _ in 0..2 {
+            assert_eq!(send(&producer).await, Ok(()));
+            assert!(Arc::ptr_eq(&client, &producer.client().unwrap()));
+        }
+        assert!(producer.deliveries.abandoned().is_empty(), "it has arrived");
     }
 
     #[tokio::test]
