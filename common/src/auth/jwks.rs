@@ -1,7 +1,7 @@
 //! Keys by URL (RFC 7517), fetched when first needed, kept for an hour, and fetched again for an unknown `kid` at
-//! most once a minute, so that made-up key ids cost nothing.
+//! most once a minute, so that made-up key ids cost nothing. After a fetch that failed an unknown `kid` is no reason to
+//! refuse a token: its key may be new.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -16,6 +16,9 @@ use crate::time::Time;
 const KEEP_MS: i64 = 3_600_000;
 const PAUSE_MS: i64 = 60_000;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The pause while there is no set: as long as a fetch may take, so that whoever waited for one that failed does not begin
+/// another.
+const PAUSE_WITHOUT_SET_MS: i64 = 3_000;
 
 /// A cached key set.
 pub(super) struct Jwks {
@@ -26,7 +29,7 @@ pub(super) struct Jwks {
 
 #[derive(Default)]
 struct Cache {
-    set: Option<Arc<JwkSet>>,
+    set: Option<JwkSet>,
     fetched_at: Option<Time>,
     tried_at: Option<Time>,
 }
@@ -38,34 +41,38 @@ impl Jwks {
 
     /// The key that a token names; the only key of the set when it names none.
     pub(super) async fn key(&self, kid: Option<&str>, now: Time) -> Result<DecodingKey, ErrorCode> {
-        let set = self.set(kid, now).await?;
+        // One fetch at a time; the lock is held over it on purpose, so that a burst of tokens waits for one answer.
+        let mut cache = self.cache.lock().await;
+        self.refresh(&mut cache, kid, now).await;
+        let set = cache.set.as_ref().ok_or(ErrorCode::Unavailable)?;
         let key = match kid {
             Some(kid) => set.find(kid),
             None if set.keys.len() == 1 => set.keys.first(),
             None => None,
         };
-        DecodingKey::from_jwk(key.ok_or(ErrorCode::TokenInvalid)?).map_err(|_| ErrorCode::TokenInvalid)
+        let is_current = cache.fetched_at == cache.tried_at;
+        let unknown = if is_current { ErrorCode::TokenInvalid } else { ErrorCode::Unavailable };
+        DecodingKey::from_jwk(key.ok_or(unknown)?).map_err(|_| ErrorCode::TokenInvalid)
     }
 
-    /// The set, fetched when it is absent, old, or does not know the key. One fetch at a time; the lock is held over
-    /// it on purpose, so that a burst of tokens waits for one answer.
-    async fn set(&self, kid: Option<&str>, now: Time) -> Result<Arc<JwkSet>, ErrorCode> {
-        let mut cache = self.cache.lock().await;
+    /// Fetches the set when it is absent, old, or does not know the key.
+    async fn refresh(&self, cache: &mut Cache, kid: Option<&str>, now: Time) {
         let since = |time: Option<Time>| time.map_or(i64::MAX, |time| now.unix_ms() - time.unix_ms());
         let known = cache.set.as_ref().is_some_and(|set| kid.is_none_or(|kid| set.find(kid).is_some()));
         let fresh = since(cache.fetched_at) < KEEP_MS;
-        if !(known && fresh) && since(cache.tried_at) >= PAUSE_MS {
-            cache.tried_at = Some(now);
-            match self.fetch().await {
-                Ok(set) => {
-                    cache.set = Some(Arc::new(set));
-                    cache.fetched_at = Some(now);
-                }
-                // A set that is too old still beats none: its keys were right.
-                Err(cause) => tracing::warn!(cause, "the key set of JWT_JWKS_URL cannot be fetched"),
-            }
+        let pause_ms = if cache.set.is_some() { PAUSE_MS } else { PAUSE_WITHOUT_SET_MS };
+        if (known && fresh) || since(cache.tried_at) < pause_ms {
+            return;
         }
-        cache.set.clone().ok_or(ErrorCode::Unavailable)
+        cache.tried_at = Some(now);
+        match self.fetch().await {
+            Ok(set) => {
+                cache.set = Some(set);
+                cache.fetched_at = Some(now);
+            }
+            // A set that is too old still beats none: its keys were right.
+            Err(cause) => tracing::warn!(cause, "the key set of JWT_JWKS_URL cannot be fetched"),
+        }
     }
 
     async fn fetch(&self) -> Result<JwkSet, &'static str> {

@@ -149,17 +149,10 @@ fn asymmetric_keys() -> Vec<(&'static str, Algorithm, String, String)> {
 /// Made-up key ids caused a fetch each elsewhere: WebGoat/WebGoat#1538.
 #[tokio::test]
 async fn a_key_set_is_fetched_once_a_minute_at_most() {
-    let (_, _, private, _) = asymmetric_keys().swap_remove(1);
-    let key = EncodingKey::from_ec_pem(private.as_bytes()).unwrap();
-    let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
-    jwk.common.key_id = Some("k1".to_owned());
-    let (url, fetches) = serve(serde_json::to_string(&json!({"keys": [jwk]})).unwrap()).await;
+    let key = es256_key();
+    let (url, fetches) = serve(vec![Some(key_set(&key, &["k1"]))]).await;
     let verifier = verifier(&[("JWT_ALGORITHM", "ES256"), ("JWT_JWKS_URL", &url)]);
-    let token = |kid: Option<&str>| {
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = kid.map(str::to_owned);
-        encode(&header, &claims(&json!({})), &key).unwrap()
-    };
+    let token = |kid: Option<&str>| token(&key, kid);
     assert_eq!(verifier.verify(&token(Some("k1")), now()).await.unwrap().user.as_str(), "alice");
     assert!(verifier.verify(&token(None), now()).await.is_ok());
     for index in 0..1_000 {
@@ -180,14 +173,65 @@ async fn without_its_key_set_the_verifier_is_unavailable() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let verifier = verifier(&[("JWT_ALGORITHM", "ES256"), ("JWT_JWKS_URL", &url)]);
-    let (_, _, private, _) = asymmetric_keys().swap_remove(1);
-    let key = EncodingKey::from_ec_pem(private.as_bytes()).unwrap();
-    let token = encode(&Header::new(Algorithm::ES256), &claims(&json!({})), &key).unwrap();
-    assert_eq!(verifier.verify(&token, now()).await, Err(ErrorCode::Unavailable));
+    assert_eq!(verifier.verify(&token(&es256_key(), None), now()).await, Err(ErrorCode::Unavailable));
 }
 
-/// A small HTTP server that counts and always gives the same answer.
-async fn serve(body: String) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+/// An issuer that fails once costs seconds, and one fetch, however many wait for it.
+#[tokio::test]
+async fn a_first_fetch_that_failed_is_soon_made_good() {
+    let key = es256_key();
+    let (url, fetches) = serve(vec![None, Some(key_set(&key, &["k1"]))]).await;
+    let verifier = verifier(&[("JWT_ALGORITHM", "ES256"), ("JWT_JWKS_URL", &url)]);
+    let token = token(&key, Some("k1"));
+    let verify = |after_ms| verifier.verify(&token, now().plus_ms(after_ms));
+    let failed = Err(ErrorCode::Unavailable);
+    assert_eq!(tokio::join!(verify(0), verify(1_000), verify(2_999)), (failed.clone(), failed.clone(), failed));
+    assert_eq!(fetches.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(verify(3_000).await.is_ok());
+    assert_eq!(fetches.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+/// Whoever has the first token behind a rotation is not logged out because the new key cannot be fetched for now.
+#[tokio::test]
+async fn an_unknown_key_is_refused_only_when_the_set_could_be_fetched() {
+    let key = es256_key();
+    let answers = vec![Some(key_set(&key, &["old"])), None, Some(key_set(&key, &["old", "new"]))];
+    let (url, fetches) = serve(answers).await;
+    let verifier = verifier(&[("JWT_ALGORITHM", "ES256"), ("JWT_JWKS_URL", &url)]);
+    let verify = async |kid, after_ms| verifier.verify(&token(&key, Some(kid)), now().plus_ms(after_ms)).await;
+    assert!(verify("old", 0).await.is_ok());
+    for after_ms in [60_000, 119_999] {
+        assert_eq!(verify("new", after_ms).await, Err(ErrorCode::Unavailable));
+        assert!(verify("old", after_ms).await.is_ok());
+    }
+    assert_eq!(fetches.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert!(verify("new", 120_000).await.is_ok());
+    assert_eq!(verify("odd", 120_000).await, Err(ErrorCode::TokenInvalid));
+}
+
+fn es256_key() -> EncodingKey {
+    let (_, _, private, _) = asymmetric_keys().swap_remove(1);
+    EncodingKey::from_ec_pem(private.as_bytes()).unwrap()
+}
+
+/// A key set that has the key under these ids.
+fn key_set(key: &EncodingKey, ids: &[&str]) -> String {
+    let jwk = |id: &&str| {
+        let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(key, Algorithm::ES256).unwrap();
+        jwk.common.key_id = Some((*id).to_owned());
+        jwk
+    };
+    json!({"keys": ids.iter().map(jwk).collect::<Vec<_>>()}).to_string()
+}
+
+fn token(key: &EncodingKey, kid: Option<&str>) -> String {
+    let mut header = Header::new(Algorithm::ES256);
+    header.kid = kid.map(str::to_owned);
+    encode(&header, &claims(&json!({})), key).unwrap()
+}
+
+/// A small HTTP server that counts and gives these answers, the last of them again and again; none is an error.
+async fn serve(answers: Vec<Option<String>>) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/keys", listener.local_addr().unwrap());
@@ -195,11 +239,13 @@ async fn serve(body: String) -> (String, std::sync::Arc<std::sync::atomic::Atomi
     let counted = std::sync::Arc::clone(&count);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let number = counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let mut request = [0; 4_096];
             assert!(stream.read(&mut request).await.unwrap() > 0);
+            let body = answers.get(number).or(answers.last()).and_then(Option::as_deref);
+            let (status, body) = body.map_or(("503 Service Unavailable", ""), |body| ("200 OK", body));
             let length = body.len();
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
