@@ -34,8 +34,8 @@ pub async fn require_member(store: &Store, room: &RoomId, user: &UserId) -> Resu
 
 /// Lets a member in where nothing but the membership is asked, and where it is asked once more behind the door: the cache
 /// may say yes, the table alone says no.
-async fn admit(store: &Store, cache: &Cache, room: &RoomId, user: &UserId, now: Time) -> Result<(), Failure> {
-    if cache.knows_member(room, user, now).await {
+async fn admit(store: &Store, cache: &Cache, room: &RoomId, user: &UserId) -> Result<(), Failure> {
+    if cache.knows_member(room, user).await {
         return Ok(());
     }
     require_member(store, room, user).await.map(drop)
@@ -71,7 +71,7 @@ pub async fn send_message(
     origin: Origin,
     send: SendMessage,
 ) -> Result<CommandId, Failure> {
-    admit(store, cache, &send.room, &origin.sender, origin.received_at).await?;
+    admit(store, cache, &send.room, &origin.sender).await?;
     let body = RecordBody::Send { client_message_id: send.client_message_id, content: send.content };
     let id = CommandId::new(origin.received_at, rand::random());
     produce(producer, id, origin, send.room, body).await?;
@@ -161,7 +161,7 @@ pub async fn mark_read(
     seq: Seq,
     now: Time,
 ) -> Result<CommandId, Failure> {
-    admit(store, cache, room, reader, now).await?;
+    admit(store, cache, room, reader).await?;
     let id = CommandId::new(now, rand::random());
     let (room_id, user_id) = (room.clone(), reader.clone());
     let marker = Marker { v: SCHEMA_VERSION, id, room_id, user_id, seq, received_at: now };
@@ -181,7 +181,7 @@ pub async fn type_in(
     room: &RoomId,
     now: Time,
 ) -> Result<(), Failure> {
-    admit(store, cache, room, user, now).await?;
+    admit(store, cache, room, user).await?;
     Ok(signal(producer, user, SignalBody::Typing { room_id: room.clone() }, now).await?)
 }
 

@@ -128,7 +128,7 @@ impl Consumer {
             self.commit(&room, &mut batch, now).await?;
             let traces = commits.end(&batch);
             // Before whoever is removed hears of it.
-            self.cache.keep(&room, &batch.memberships(), now).await;
+            self.cache.keep(&room, &batch.memberships()).await;
             self.deliver(post_office, &room, &batch, &traces, now).await
         };
         if !finish(&raw, deadline, work).instrument(span).await {
