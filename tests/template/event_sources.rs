@@ -6,10 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tests::template::Template;
 
-use crate::{SELF_MANAGED, read_json, stacks};
-
-/// The topic that only people read.
-const DEAD_LETTERS: &str = "chat-messages-dlt";
+use crate::{CA_SECRET, DEAD_LETTERS, KAFKA_SECRET, SELF_MANAGED, read_json, stacks};
 
 /// Every property that an event source may have. Another one is added here when it is known to discard nothing: a
 /// filter, a destination, a split of batches and a record's age do.
@@ -98,7 +95,7 @@ fn pollers_and_window_are_parameters() {
 
 #[test]
 fn one_parameter_says_which_kafka() {
-    let [self_managed, mutual_tls, msk, serverless] = stacks().map(|(_, stack)| {
+    let [self_managed, mutual_tls, msk, with_iam, serverless] = stacks().map(|(_, stack)| {
         let source = stack.resources("AWS::Lambda::EventSourceMapping").remove("MessagesEventSource").unwrap();
         (source["Properties"].clone(), stack.resources("AWS::MSK::ServerlessCluster").len())
     });
@@ -107,18 +104,26 @@ fn one_parameter_says_which_kafka() {
         json!({"Endpoints": {"KafkaBootstrapServers": ["one.invalid:9092", "two.invalid:9092"]}})
     );
     assert_eq!(self_managed.0["SourceAccessConfigurations"][0]["Type"], "BASIC_AUTH");
-    assert_eq!(mutual_tls.0["SourceAccessConfigurations"][0]["Type"], "CLIENT_CERTIFICATE_TLS_AUTH");
+    let trusting = json!([
+        {"Type": "CLIENT_CERTIFICATE_TLS_AUTH", "URI": KAFKA_SECRET},
+        {"Type": "SERVER_ROOT_CA_CERTIFICATE", "URI": CA_SECRET},
+    ]);
+    assert_eq!(mutual_tls.0["SourceAccessConfigurations"], trusting);
     assert_eq!(self_managed.0["EventSourceArn"], Value::Null);
-    assert_eq!(
-        msk.0["EventSourceArn"],
-        "arn:aws:kafka:eu-central-1:123456789012:cluster/chat/abcd1234-abcd-cafe-abab-9876543210ab-4"
-    );
+    for of_msk in [&msk, &with_iam] {
+        assert_eq!(
+            of_msk.0["EventSourceArn"],
+            "arn:aws:kafka:eu-central-1:123456789012:cluster/chat/abcd1234-abcd-cafe-abab-9876543210ab-4"
+        );
+        assert_eq!(of_msk.0["SelfManagedEventSource"], Value::Null);
+    }
     let access = &msk.0["SourceAccessConfigurations"];
     assert_eq!((access.as_array().unwrap().len(), &access[0]["Type"]), (1, &json!("SASL_SCRAM_512_AUTH")));
-    assert_eq!(msk.0["SelfManagedEventSource"], Value::Null);
     assert_eq!(serverless.0["EventSourceArn"], "${KafkaCluster.Arn}");
-    assert_eq!(serverless.0["SourceAccessConfigurations"], Value::Null);
-    assert_eq!([self_managed.1, mutual_tls.1, msk.1, serverless.1], [0, 0, 0, 1]);
+    for with_role in [&with_iam, &serverless] {
+        assert_eq!(with_role.0["SourceAccessConfigurations"], Value::Null);
+    }
+    assert_eq!([self_managed.1, mutual_tls.1, msk.1, with_iam.1, serverless.1], [0, 0, 0, 0, 1]);
 }
 
 #[test]

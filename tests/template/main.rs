@@ -18,28 +18,53 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tests::template::{Stack, Template};
 
+/// The topic that only people read.
+const DEAD_LETTERS: &str = "chat-messages-dlt";
+
+/// Secrets, and a key of one's own for one of them.
+const KAFKA_SECRET: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:AmazonMSK_chat-AbCdEf";
+const CA_SECRET: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ca-AbCdEf";
+const JWT_SECRET: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:jwt-AbCdEf";
+const CACHE_SECRET: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cache-AbCdEf";
+const OTLP_SECRET: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:otlp-AbCdEf";
+const SECRET_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
 /// The ways in which a stack gets its Kafka, with what each needs.
 const SELF_MANAGED: &[(&str, &str)] = &[
     ("Kafka", "self-managed"),
     ("KafkaBootstrapServers", "one.invalid:9092,two.invalid:9092"),
     ("KafkaAuthentication", "PLAIN"),
-    ("KafkaSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:kafka-AbCdEf"),
+    ("KafkaSecretArn", KAFKA_SECRET),
 ];
 const MUTUAL_TLS: &[(&str, &str)] = &[
     ("Kafka", "self-managed"),
     ("KafkaBootstrapServers", "one.invalid:9094"),
     ("KafkaAuthentication", "mTLS"),
-    ("KafkaSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:kafka-AbCdEf"),
+    ("KafkaSecretArn", KAFKA_SECRET),
+    ("KafkaCaSecretArn", CA_SECRET),
     ("KafkaTopicPrefix", "stage."),
 ];
+/// With each of the other secrets.
 const MSK: &[(&str, &str)] = &[
     ("Kafka", "msk"),
     ("KafkaBootstrapServers", "b-1.invalid:9096,b-2.invalid:9096"),
-    ("KafkaSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:AmazonMSK_chat-AbCdEf"),
+    ("KafkaSecretArn", KAFKA_SECRET),
+    ("KafkaSecretKeyArn", SECRET_KEY),
     ("MskCluster", "chat/abcd1234-abcd-cafe-abab-9876543210ab-4"),
     ("SubnetIds", "subnet-1,subnet-2"),
     ("SecurityGroupIds", "sg-1"),
-    ("CacheUrlSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cache-AbCdEf"),
+    ("JwtKeySecretArn", JWT_SECRET),
+    ("CacheUrlSecretArn", CACHE_SECRET),
+    ("OtlpEndpoint", "https://collector.invalid:4318"),
+    ("OtlpHeadersSecretArn", OTLP_SECRET),
+];
+const MSK_IAM: &[(&str, &str)] = &[
+    ("Kafka", "msk"),
+    ("KafkaBootstrapServers", "b-1.invalid:9098,b-2.invalid:9098"),
+    ("MskCluster", "chat/abcd1234-abcd-cafe-abab-9876543210ab-4"),
+    ("KafkaTopicPrefix", "stage."),
+    ("SubnetIds", "subnet-1,subnet-2"),
+    ("SecurityGroupIds", "sg-1"),
 ];
 const MSK_SERVERLESS: &[(&str, &str)] = &[
     ("Kafka", "msk-serverless"),
@@ -49,10 +74,16 @@ const MSK_SERVERLESS: &[(&str, &str)] = &[
 ];
 
 /// Every way.
-fn stacks() -> [(&'static str, Stack); 4] {
+fn stacks() -> [(&'static str, Stack); 5] {
     let template = Template::read();
-    [("self-managed", SELF_MANAGED), ("mutual TLS", MUTUAL_TLS), ("msk", MSK), ("msk-serverless", MSK_SERVERLESS)]
-        .map(|(name, parameters)| (name, template.with(parameters)))
+    [
+        ("self-managed", SELF_MANAGED),
+        ("mutual TLS", MUTUAL_TLS),
+        ("msk", MSK),
+        ("msk with IAM", MSK_IAM),
+        ("msk-serverless", MSK_SERVERLESS),
+    ]
+    .map(|(name, parameters)| (name, template.with(parameters)))
 }
 
 /// A place in the repository.

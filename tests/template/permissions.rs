@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::permitted::{Call, permitted};
 use tests::template::{Function, Stack};
 
-use crate::stacks;
+use crate::{CA_SECRET, DEAD_LETTERS, KAFKA_SECRET, SECRET_KEY, read_json, stacks};
 
 /// A text, or each of several.
 fn texts(value: &Value) -> Vec<&str> {
@@ -27,13 +27,20 @@ fn statements(policy: &Value) -> &Vec<Value> {
     policy["PolicyDocument"]["Statement"].as_array().unwrap()
 }
 
-/// The topic of a resource, on whichever cluster: a role connects to one alone.
-fn topic(resource: &str) -> &str {
-    resource.strip_prefix("arn:aws:kafka:eu-central-1:123456789012:topic/*/").unwrap()
+/// Whether a stack's functions sign in as their roles, so that IAM says what they may do on the cluster.
+fn signs_with_iam(stack: &Stack) -> bool {
+    stack.function("connect").variables()["KAFKA_SASL_MECHANISM"] == "OAUTHBEARER"
 }
 
-/// What a statement of a role grants. Anything else than these three kinds of calls fails.
-fn calls<'a>(function: &'a str, statement: &'a Value) -> impl Iterator<Item = Call> + 'a {
+/// What stands before a stack's topics in IAM, on whichever cluster: a role connects to one alone.
+fn topics(stack: &Stack) -> String {
+    let prefix = &stack.function("connect").variables()["KAFKA_TOPIC_PREFIX"];
+    format!("arn:aws:kafka:eu-central-1:123456789012:topic/*/{prefix}")
+}
+
+/// What a statement of a role grants, on topics with this beginning. Anything else than these three kinds of calls fails.
+fn calls<'a>(function: &'a str, topics: &'a str, statement: &'a Value) -> impl Iterator<Item = Call> + 'a {
+    let topic = move |resource: &'a str| resource.strip_prefix(topics).unwrap();
     assert_eq!(statement["Effect"], "Allow", "{function}");
     let pairs = texts(&statement["Action"])
         .into_iter()
@@ -63,21 +70,27 @@ fn calls<'a>(function: &'a str, statement: &'a Value) -> impl Iterator<Item = Ca
 #[test]
 fn every_function_may_do_exactly_what_it_does() {
     for (name, stack) in stacks() {
+        // Who signs in with a secret has its user's rights, of which IAM knows nothing.
+        let with_iam = signs_with_iam(&stack);
+        let permitted: BTreeSet<Call> =
+            permitted().into_iter().filter(|call| with_iam || !call.on.starts_with("topics")).collect();
+        let producers: BTreeSet<&str> =
+            permitted.iter().filter(|call| call.on == "topics").map(|call| call.function.as_str()).collect();
         let mut granted = BTreeSet::new();
+        let topics = topics(&stack);
         for function in stack.functions() {
             let role = role(&stack, &function)["Properties"].take();
             let policies = role["Policies"].as_array().into_iter().flatten();
-            granted.extend(policies.flat_map(statements).flat_map(|statement| calls(&function.name, statement)));
-            let further = match function.name.as_str() {
-                "consumer" => json!(["${EveryFunctionPolicy}", "${EventSourcePolicy}"]),
-                _ => json!(["${EveryFunctionPolicy}"]),
-            };
-            assert_eq!(role["ManagedPolicyArns"], further, "{}", function.name);
+            granted
+                .extend(policies.flat_map(statements).flat_map(|statement| calls(&function.name, &topics, statement)));
+            let is_source = function.name == "consumer";
+            let is_producer = producers.contains(function.name.as_str());
+            let further = ["${EveryFunctionPolicy}"].into_iter();
+            let further = further.chain(is_source.then_some("${EventSourcePolicy}"));
+            let further: Vec<&str> = further.chain(is_producer.then_some("${ProducerPolicy}")).collect();
+            assert_eq!(role["ManagedPolicyArns"], json!(further), "{} with {name}", function.name);
         }
-        // Other brokers than MSK's know nothing of these rights.
-        let expected: BTreeSet<Call> =
-            permitted().into_iter().filter(|call| name == "msk-serverless" || !call.on.starts_with("topics")).collect();
-        assert_eq!(granted, expected, "{name}");
+        assert_eq!(granted, permitted, "{name}");
     }
 }
 
@@ -98,46 +111,86 @@ fn a_role_is_of_one_function() {
     }
 }
 
-/// What the shared policies grant: the action, and whether it is for one resource.
-fn shared(stack: &Stack, policy: &str) -> BTreeSet<(String, bool)> {
+/// What a policy that roles share grants: each action on each of its resources.
+fn shared(stack: &Stack, policy: &str) -> BTreeSet<(String, String)> {
     let policy = stack.resources("AWS::IAM::ManagedPolicy").remove(policy).unwrap()["Properties"].take();
     let mut granted = BTreeSet::new();
     for statement in statements(&policy) {
-        let is_bound = texts(&statement["Resource"]).iter().all(|resource| *resource != "*");
-        granted.extend(texts(&statement["Action"]).into_iter().map(|action| (action.to_owned(), is_bound)));
+        assert_eq!(statement["Effect"], "Allow");
+        granted.extend(each(&texts(&statement["Action"]), &texts(&statement["Resource"])));
     }
     granted
 }
 
+/// Each of these actions on each of these resources.
+fn each<S: AsRef<str>>(actions: &[&str], resources: &[S]) -> BTreeSet<(String, String)> {
+    let on =
+        |resource: &S| actions.iter().map(|action| ((*action).into(), resource.as_ref().into())).collect::<Vec<_>>();
+    resources.iter().flat_map(on).collect()
+}
+
+/// The cluster of a stack on MSK. Of a new one only MSK knows the end of its name.
+fn cluster(name: &str) -> &'static str {
+    match name {
+        "msk-serverless" => "arn:aws:kafka:eu-central-1:123456789012:cluster/madang/*",
+        _ => "arn:aws:kafka:eu-central-1:123456789012:cluster/chat/abcd1234-abcd-cafe-abab-9876543210ab-4",
+    }
+}
+
 #[test]
 fn what_functions_share_is_logs_network_and_a_connection_to_msk() {
-    let logs = ["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| (action, true));
-    let network = [
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:CreateNetworkInterface",
-        "ec2:DeleteNetworkInterface",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-        "ec2:UnassignPrivateIpAddresses",
-    ]
-    .map(|action| (action, false));
-    let cluster = ["kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"].map(|action| (action, true));
-    let secret = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"].map(|action| (action, true));
-    let groups = ["AlterGroup", "DescribeGroup", "DescribeTopic", "ReadData"];
-    let groups = groups.map(|action| (format!("kafka-cluster:{action}"), true));
-    let msk =
-        ["kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers", "kafka:ListScramSecrets"].map(|action| (action, true));
-    let source_network = ["ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"].map(|action| (action, false));
-    let set = |parts: &[&[(&str, bool)]]| -> BTreeSet<(String, bool)> {
-        parts.iter().flat_map(|part| part.iter().map(|(action, bound)| ((*action).to_owned(), *bound))).collect()
-    };
-    let [self_managed, _, with_msk, serverless] = stacks().map(|(_, stack)| stack);
-    assert_eq!(shared(&self_managed, "EveryFunctionPolicy"), set(&[&logs]));
-    assert_eq!(shared(&with_msk, "EveryFunctionPolicy"), set(&[&logs, &network]));
-    assert_eq!(shared(&serverless, "EveryFunctionPolicy"), set(&[&logs, &network, &cluster]));
-    assert_eq!(shared(&self_managed, "EventSourcePolicy"), set(&[&secret]));
-    assert_eq!(shared(&with_msk, "EventSourcePolicy"), set(&[&source_network, &msk, &secret]));
-    let mut of_serverless = set(&[&source_network, &msk]);
-    of_serverless.extend(groups);
-    assert_eq!(shared(&serverless, "EventSourcePolicy"), of_serverless);
+    for (name, stack) in stacks() {
+        let mut expected = each(&["logs:CreateLogStream", "logs:PutLogEvents"], &["${FunctionLogs.Arn}"]);
+        if name.starts_with("msk") {
+            let network = [
+                "ec2:AssignPrivateIpAddresses",
+                "ec2:CreateNetworkInterface",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSubnets",
+                "ec2:UnassignPrivateIpAddresses",
+            ];
+            expected.extend(each(&network, &["*"]));
+        }
+        if signs_with_iam(&stack) {
+            expected.extend(each(&["kafka-cluster:Connect"], &[cluster(name)]));
+            let numbered = each(&["kafka-cluster:WriteDataIdempotently"], &[cluster(name)]);
+            assert_eq!(shared(&stack, "ProducerPolicy"), numbered, "{name}");
+        }
+        assert_eq!(shared(&stack, "EveryFunctionPolicy"), expected, "{name}");
+    }
+}
+
+#[test]
+fn event_sources_read_their_topics_in_their_groups_and_their_secrets() {
+    let facts = read_json("infra/topics.json");
+    for (name, stack) in stacks() {
+        let mut expected = BTreeSet::new();
+        if name.starts_with("msk") {
+            expected.extend(each(&["ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"], &["*"]));
+            let msk = ["kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers", "kafka:ListScramSecrets"];
+            expected.extend(each(&msk, &[cluster(name)]));
+        }
+        if signs_with_iam(&stack) {
+            let read = facts.as_object().unwrap().keys().filter(|topic| *topic != DEAD_LETTERS);
+            let read: Vec<String> = read.map(|topic| format!("{}{topic}", topics(&stack))).collect();
+            expected.extend(each(&["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], &read));
+            let sources = stack.resources("AWS::Lambda::EventSourceMapping").into_values();
+            let groups: Vec<String> = sources
+                .map(|source| source["Properties"]["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"].clone())
+                .map(|group| format!("arn:aws:kafka:eu-central-1:123456789012:group/*/{}", group.as_str().unwrap()))
+                .collect();
+            expected.extend(each(&["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"], &groups));
+            expected.extend(each(&["kafka-cluster:DescribeClusterDynamicConfiguration"], &[cluster(name)]));
+        } else {
+            let secret = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"];
+            expected.extend(each(&secret, &[KAFKA_SECRET]));
+        }
+        match name {
+            "mutual TLS" => expected.extend(each(&["secretsmanager:GetSecretValue"], &[CA_SECRET])),
+            "msk" => expected.extend(each(&["kms:Decrypt"], &[SECRET_KEY])),
+            _ => {}
+        }
+        assert_eq!(shared(&stack, "EventSourcePolicy"), expected, "{name}");
+    }
 }
