@@ -1,4 +1,5 @@
-//! Whoever deploys is told what each parameter and output is for: by the template, and by the README.
+//! Whoever deploys is told what each parameter and output is for, by the template and by the README; and whoever reads the
+//! template, when each condition holds.
 
 use tests::template::Template;
 
@@ -32,9 +33,26 @@ fn every_parameter_stands_in_one_group_of_the_console() {
 }
 
 #[test]
-fn the_readme_has_every_parameter() {
+fn the_readme_has_every_parameter_and_output() {
     let readme = read("README.md");
-    for name in Template::read().part("Parameters").keys() {
-        assert!(readme.contains(&format!("`{name}`")), "README.md does not tell of {name}");
+    let template = Template::read();
+    for part in ["Parameters", "Outputs"] {
+        let passage = readme.split(&format!("\n### {part}\n")).nth(1).unwrap().split("\n### ").next().unwrap();
+        let rows: Vec<&str> = passage.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+        for name in template.part(part).keys() {
+            let is_told = rows.iter().any(|row| row.split(" | ").next().unwrap().contains(&format!("{name}`")));
+            assert!(is_told, "README.md does not tell of {name}");
+        }
+    }
+}
+
+/// Comments are not read with the rest of it.
+#[test]
+fn every_condition_has_its_comment() {
+    let text = read("infra/template.yaml");
+    let lines: Vec<&str> = text.lines().skip_while(|line| *line != "Conditions:").collect();
+    for name in Template::read().part("Conditions").keys() {
+        let place = lines.iter().position(|line| line.starts_with(&format!("  {name}: "))).unwrap();
+        assert!(lines[place - 1].starts_with("  # "), "{name}");
     }
 }
