@@ -4,7 +4,7 @@
 //! since tests may harm it), the functions' own `KAFKA_…` variables, and the same of an operator, with `OPERATOR_` before
 //! them: the functions' user may make no topics. All systems share it, so each gets topics of its own by a prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal};
 use serde::Deserialize;
 
 use crate::deadline::eventually_in;
+use crate::permitted::Call;
 use crate::process::send_signal;
 use crate::runtime::unique;
 
@@ -40,6 +41,27 @@ struct Topic {
 #[must_use]
 pub fn is_used() -> bool {
     std::env::var_os(DIRECTORY_VARIABLE).is_some()
+}
+
+/// Which topics functions have written to so far, without what stands before the topics' names.
+///
+/// # Panics
+/// There is no cluster.
+#[must_use]
+pub fn written() -> BTreeSet<Call> {
+    let directory = PathBuf::from(std::env::var_os(DIRECTORY_VARIABLE).expect("a cluster"));
+    let register = std::fs::read_to_string(directory.join("register")).expect("the brokers write it");
+    let call = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
+        // A client with no name is an operator's, or a test's.
+        ["rdkafka", ..] => None,
+        [function, "WRITE", "TOPIC", topic] => Some(Call {
+            function: function.to_owned(),
+            on: "topics".to_owned(),
+            what: topic.rsplit('.').next().unwrap_or_default().to_owned(),
+        }),
+        _ => None,
+    };
+    register.lines().filter_map(call).collect()
 }
 
 /// What a system of its own gets in its environment to use the cluster; nothing when it embeds a broker.

@@ -90,14 +90,18 @@ impl KafkaConfig {
     /// From the environment: `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL` (`SASL_SSL` unless set),
     /// `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`, `KAFKA_SSL_CA_PEM`,
     /// `KAFKA_SSL_CERTIFICATE_PEM`, `KAFKA_SSL_KEY_PEM`, `KAFKA_SSL_KEY_PASSWORD`, `KAFKA_TOPIC_PREFIX`,
-    /// `KAFKA_PARTITIONS` (`topic:count` separated by commas, where they differ from `infra/topics.json`), and
-    /// `INGRESS_CLOSED`.
+    /// `KAFKA_PARTITIONS` (`topic:count` separated by commas, where they differ from `infra/topics.json`),
+    /// `INGRESS_CLOSED`, and `AWS_LAMBDA_FUNCTION_NAME` where it is set.
     ///
     /// # Errors
     /// A variable is not set, or holds something else.
     pub fn new(environment: &Environment) -> Result<Self, ConfigError> {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", environment.required("KAFKA_BOOTSTRAP_SERVERS")?);
+        // By this name brokers know a function in their logs and quotas; the tests do, too.
+        if let Some(name) = environment.optional("AWS_LAMBDA_FUNCTION_NAME") {
+            client.set("client.id", name);
+        }
         let protocol = environment.optional("KAFKA_SECURITY_PROTOCOL").unwrap_or("SASL_SSL");
         client.set("security.protocol", protocol);
         let mut context = KafkaContext::default();
