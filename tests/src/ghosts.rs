@@ -34,10 +34,11 @@ pub async fn do_not_keep_the_living_out(madang: &Runtime) {
     }
 }
 
-/// A person with two sessions whose connections are gone.
+/// A person with two sessions whose connections are gone, and their subscriptions are not.
 async fn haunted(madang: &Runtime, name: &str) -> Person {
     let person = madang.person(name).await;
-    drop(join_all((0..2).map(|_| person.connect())).await);
+    let room = person.make_room(&[]).await;
+    drop(join_all((0..2).map(|_| person.join(&room))).await);
     // So young they may still be on their way in.
     assert_eq!(refusal(&person).await, Some(429));
     for connection in madang.sessions_of(&person).await {
