@@ -97,7 +97,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Makes the client, for a function that always produces.
+    /// Makes the client, for a function that produces in nearly every invocation: a fresh one has to ask Kafka for its id
+    /// first, which takes up to a second.
     ///
     /// # Errors
     /// librdkafka refuses a setting.

@@ -25,8 +25,7 @@ async fn main() -> Result<(), Error> {
         origins: AllowedOrigins::new(environment)?,
         store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
         outbound: Outbound::new(OutboundConfig::new(environment)?, Arc::clone(metrics)),
-        // A pending connection produces nothing, so that it need not wait for Kafka's client.
-        producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
+        producer: Producer::new(KafkaConfig::new(environment)?, Arc::clone(metrics))?,
     });
     common::shutdown::prepare(&function, &connect, |connect| &connect.producer).await;
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }| {

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Error> {
     let (environment, metrics) = (&function.environment, &function.metrics);
     let disconnect = Arc::new(Disconnect {
         store: Store::new(StoreConfig::new(environment)?, Arc::clone(metrics)),
-        producer: Producer::lazy(KafkaConfig::new(environment)?, Arc::clone(metrics)),
+        producer: Producer::new(KafkaConfig::new(environment)?, Arc::clone(metrics))?,
     });
     common::shutdown::prepare(&function, &disconnect, |disconnect| &disconnect.producer).await;
     lambda_runtime::run_concurrent(service_fn(move |LambdaEvent { payload, context }| {
