@@ -42,6 +42,12 @@ pub fn advice(client: &ClientConfig, code: RDKafkaErrorCode) -> Option<&'static 
     }
 }
 
+/// The same, only for a client that is not let in.
+#[must_use]
+pub fn entry_advice(client: &ClientConfig, code: RDKafkaErrorCode) -> Option<&'static str> {
+    matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL).then(|| advice(client, code)).flatten()
+}
+
 /// The brokers do not believe who it is.
 const fn refused(proof: &Proof) -> &'static str {
     match proof {

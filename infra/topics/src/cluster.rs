@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::{Topic, TopicError, advice};
+use crate::{Topic, TopicError, entry_advice};
 
 /// How long the cluster may take for an answer, and to give a new topic its leaders.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -211,9 +211,7 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
         let ask = move || {
             consumer.fetch_metadata(None, ANSWER_LIMIT).map_err(|error| {
                 let cause = cause(&consumer, &error);
-                let is_entry = matches!(cause, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
-                let sentence = is_entry.then(|| advice(&client, cause)).flatten();
-                sentence.map_or(TopicError::NoBroker { servers, cause }, TopicError::Entry)
+                entry_advice(&client, cause).map_or(TopicError::NoBroker { servers, cause }, TopicError::Entry)
             })
         };
         tokio::task::spawn_blocking(ask).await.map_err(|_| TopicError::Interrupted)?

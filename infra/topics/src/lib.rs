@@ -18,7 +18,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
-pub use advice::advice;
+pub use advice::{advice, entry_advice};
 use cluster::Cluster;
 pub use raise::Raise;
 

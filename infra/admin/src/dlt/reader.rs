@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
-use topics::advice;
+use topics::entry_advice;
 
 use super::letter::{Letter, LetterId};
 
@@ -168,10 +168,9 @@ impl Reader {
                 break;
             }
         }
-        let is_entry = matches!(cause, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
-        let sentence = is_entry.then(|| advice(&self.client, cause)).flatten();
         let servers = || self.client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        sentence.map_or_else(|| ReadError::NoBroker { servers: servers(), cause }, ReadError::Setting)
+        entry_advice(&self.client, cause)
+            .map_or_else(|| ReadError::NoBroker { servers: servers(), cause }, ReadError::Setting)
     }
 }
 
