@@ -171,6 +171,11 @@ impl Client {
         &self.pushes
     }
 
+    /// The same beside notices: who comes right after a room is made, or a member is, may still be told of it.
+    pub fn pushes_beside_notices(&self) -> Vec<&Value> {
+        self.pushes.iter().filter(|push| push["type"] != "notice").collect()
+    }
+
     /// Reads everything that was sent to this connection up to now.
     pub async fn catch_up(&mut self) {
         let pong = self.request(json!({"action": "ping"})).await;
