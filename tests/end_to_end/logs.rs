@@ -54,6 +54,8 @@ async fn every_invocation_ends_with_a_line_that_says_how_long_it_took() {
     let mut at_bob = Stomp::connect(&bob).await;
     at_bob.subscribe("room", &room).await;
     at_bob.send(&room, "b1", "hello").await;
+    // Alone in its batch.
+    at_alice.message(&room, "b1").await;
     let connection = madang.connection_of(&alice, &room).await;
     let with_stomp = json!({"connection_id": madang.connection_of(&bob, &room).await, "room_id": room});
     at_alice.send(&room, "c1", "hello").await;

@@ -14,6 +14,8 @@ const SAID: usize = 90;
 /// When something happens to the cache, and when it is good again.
 const HARMED: &str = "m30";
 const HEALED: &str = "m60";
+/// How many messages are under way at most, so that some are said behind each of these.
+const UNDER_WAY: usize = 10;
 
 /// A talk with a cache that knows who talks.
 struct Talk {
@@ -42,6 +44,9 @@ impl Talk {
         let Self { redis, room, at_alice, at_bob, .. } = self;
         let talk = async {
             for number in 1..=SAID {
+                if let Some(heard) = number.checked_sub(UNDER_WAY) {
+                    at_alice.message(room, &format!("m{heard}")).await;
+                }
                 at_alice.send(room, &format!("m{number}"), "text").await;
             }
         };

@@ -1,6 +1,7 @@
 //! The same person, or the same room, in both protocols: what holds in one holds in the other.
 
 use serde_json::json;
+use tests::stomp::Frame;
 use tests::{Runtime, Stomp};
 
 /// A removed user's connection heard and posted on elsewhere: RocketChat/Rocket.Chat#11322, socketio/socket.io#4550.
@@ -36,7 +37,7 @@ async fn a_removal_ends_both_connections_of_a_person() {
         assert_eq!(refused.json()["code"], "not_member", "{action}");
     }
     json.refused(json!({"action": "history", "roomId": room}), "not_member").await;
-    let is_notice = |frame: &&tests::stomp::Frame| frame.get("type") == Some("notice");
+    let is_notice = |frame: &&Frame| frame.get("type") == Some("notice") && frame.json()["kind"] == "kicked";
     stomp.catch_up().await;
     assert_eq!(stomp.heard().filter(is_notice).count(), 1);
     assert!(stomp.heard().all(|frame| frame.get("client-message-id") != Some("m2")));
