@@ -74,8 +74,13 @@ async fn the_command_line_says_which_setting_leads_nowhere() {
 /// Checks that a function's processes have told the operator of something, each once at most.
 async fn assert_told_once(madang: &Runtime, function: &str, text: &str) {
     let (processes, line) = (madang.processes_of(function).await.len(), format!("[{function}] "));
-    let told = madang.log().into_iter().filter(|said| said.starts_with(&line) && said.contains(text)).count();
-    assert!((1..=processes).contains(&told), "{told} times by {processes} processes of {function}: {text}");
+    let what = format!("{text} of {function}");
+    let told = eventually(&what, async || {
+        let told = madang.log().into_iter().filter(|said| said.starts_with(&line) && said.contains(text)).count();
+        (told > 0).then_some(told)
+    });
+    let told = told.await;
+    assert!(told <= processes, "{told} times by {processes} processes of {function}: {text}");
 }
 
 async fn refused(client: &mut Client, frame: Value, code: &str) {

@@ -123,12 +123,15 @@ async fn bury_among_neighbours(madang: &Runtime) {
         }
     }
 
-    // After a crash nothing is processed again, and the room goes on.
+    // After a crash nothing is processed again, and the room goes on. What comes behind a batch shows that it has ended.
+    let broker = madang.broker();
+    let (_, behind) = record(&room, &alice.id, "behind", "behind them all");
+    broker.produce(MESSAGES, 1, &[StoredRecord::new(Some(room.as_bytes()), Some(&behind))]).await;
+    at_bob.message(&room, "behind").await;
     madang.crash("consumer").await;
     at_alice.send(&room, "on", "and on").await;
     at_bob.message(&room, "on").await;
-    assert_eq!(alice.messages_once_there(&room, count + 1).await, at_bob.events(&room));
-    let broker = madang.broker();
+    assert_eq!(alice.messages_once_there(&room, count + 2).await, at_bob.events(&room));
     assert_eq!(broker.count(DEAD_LETTERS) - before, i64::try_from(count).unwrap() + 1);
 }
 

@@ -49,7 +49,8 @@ impl Trouble {
 
     /// Whoever was told to `resync` is up to date again, and hears what follows.
     async fn resyncs(&mut self, heard_until: u64) {
-        let resync = self.at_troubled.push("resync").await;
+        // Where it did not take that in time either, the sweeper says so.
+        let resync = self.madang.sweeping(self.at_troubled.push("resync")).await;
         assert_eq!(resync["roomId"], json!(self.room));
         let after = json!({"epoch": resync["epoch"], "seq": heard_until});
         let subscribed =
@@ -127,7 +128,7 @@ async fn a_hanging_connection_does_not_hold_its_room() {
 /// It was given its time in each of its rooms, one after the other, and everybody's next messages waited for all of it.
 #[tokio::test]
 async fn a_hanging_connection_holds_up_all_its_rooms_once() {
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let madang = Runtime::start_with::<&str>(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]);
     let (talker, listener) = (madang.person("talker").await, madang.person("listener").await);
     let troubled = madang.person("troubled").await;
@@ -164,7 +165,9 @@ async fn a_hanging_connection_holds_up_all_its_rooms_once() {
     madang.faults(json!({})).await;
     for room in &rooms {
         at_talker.send(room, "three", "hello").await;
-        at_troubled.push_where("resync", |push| push["type"] == "resync" && push["roomId"] == **room).await;
+        let resync = at_troubled.push_where("resync", |push| push["type"] == "resync" && push["roomId"] == **room);
+        // Where it did not take that in time either, the sweeper says so.
+        madang.sweeping(resync).await;
     }
 }
 

@@ -195,8 +195,7 @@ async fn nothing_private_is_logged_at(level: &str) {
     madang.terminate();
     let log = madang.ended().await.log;
     assert!(log.iter().any(|line| line.contains("dead-letter")), "something is logged at all: {log:#?}");
-    let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
-    let secrets = [SECRET.to_owned(), signature(&alice.token), signature(&bob.token), "eyJ".to_owned()];
+    let secrets: Vec<&str> = alice.token.split('.').chain(bob.token.split('.')).chain([SECRET]).collect();
     for line in log {
         assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
     }

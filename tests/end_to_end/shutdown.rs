@@ -157,7 +157,7 @@ async fn interrupt_until(madang: &Runtime, line: &str) {
 async fn a_second_signal_waits_for_no_answer_and_loses_nothing_that_was_acked() {
     let directory = tempfile::tempdir().unwrap();
     let (mut madang, alice, mut at_alice, room) = with_much_acked_and_nothing_stored(directory.path()).await;
-    // An answer that does not come within the test's patience.
+    // An answer that does not come before the function's time is over.
     let family = madang.family();
     madang.signal_function("message", UnixSignal::STOP).await;
     at_alice.ask(send(&room, "late", "hello")).await;

@@ -9,8 +9,8 @@ use tests::gate::{Gate, Way};
 use tests::{Runtime, Stomp};
 
 /// A system that exports all its traces.
-async fn traced(arguments: &[&str]) -> (Runtime, Collector) {
-    let collector = Collector::start().await;
+fn traced(arguments: &[&str]) -> (Runtime, Collector) {
+    let collector = Collector::start();
     let authorization = "authorization=Bearer%20of-the-collector";
     let address = collector.url();
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_HEADERS", authorization)];
@@ -29,7 +29,7 @@ fn commit_of<'a>(spans: &'a [Span], command: &Value) -> Option<&'a Span> {
 
 #[tokio::test]
 async fn a_message_is_one_trace_from_its_frame_to_every_post() {
-    let (madang, collector) = traced(&[]).await;
+    let (madang, collector) = traced(&[]);
     let (alice, bob, carol) = (madang.person("alice").await, madang.person("bob").await, madang.person("carol").await);
     let room = alice.make_room(&[&bob, &carol]).await;
     let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
@@ -90,7 +90,7 @@ async fn a_message_is_one_trace_from_its_frame_to_every_post() {
 /// With a window several messages come in one frame: whoever looks at one of them finds its post all the same.
 #[tokio::test]
 async fn posts_of_several_messages_are_linked_to_each() {
-    let (madang, collector) = traced(&["--batching-window-ms", "300"]).await;
+    let (madang, collector) = traced(&["--batching-window-ms", "300"]);
     let (alice, bob, room) = madang.pair().await;
     let (mut at_alice, mut at_bob) = (alice.connect().await, bob.join(&room).await);
     let mut commands = Vec::new();
@@ -117,7 +117,7 @@ async fn posts_of_several_messages_are_linked_to_each() {
 
 #[tokio::test]
 async fn a_refusal_is_seen_in_its_trace() {
-    let (madang, collector) = traced(&[]).await;
+    let (madang, collector) = traced(&[]);
     let (alice, bob, room) = madang.pair().await;
     let mut at_alice = alice.connect().await;
     at_alice.send(&room, "c1", "one").await;
@@ -137,7 +137,7 @@ async fn a_refusal_is_seen_in_its_trace() {
 /// A collector that never answers costs spans: no message, and no ack.
 #[tokio::test]
 async fn without_an_answering_collector_people_talk_as_ever() {
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let gate = Gate::to(&collector.url()).await;
     gate.set(Way::Silent);
     let madang = Runtime::start_with::<&str>(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &gate.url())]);

@@ -8,7 +8,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::util::Timeout;
 use serde_json::{Value, json};
 
 use crate::cluster::Variables;
@@ -129,7 +128,7 @@ impl Broker {
     pub async fn produce(&self, topic: &str, partition: i32, records: &[StoredRecord]) -> Vec<i64> {
         let producer: FutureProducer =
             self.config.clone().set("message.timeout.ms", "15000").create().expect("a producer");
-        let (topic, mut offsets) = (self.name_of(topic), Vec::new());
+        let (topic, mut deliveries) = (self.name_of(topic), Vec::new());
         for StoredRecord { key, value, headers } in records {
             let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
                 headers.insert(Header { key, value: value.as_deref() })
@@ -137,8 +136,11 @@ impl Broker {
             let mut record: FutureRecord<'_, [u8], [u8]> =
                 FutureRecord::to(&topic).partition(partition).headers(headers);
             (record.key, record.payload) = (key.as_deref(), value.as_deref());
-            let delivery = producer.send(record, Timeout::After(PATIENCE)).await;
-            offsets.push(delivery.expect("a delivery").offset);
+            deliveries.push(producer.send_result(record).map_err(|(error, _)| error).expect("room in the queue"));
+        }
+        let mut offsets = Vec::new();
+        for delivery in deliveries {
+            offsets.push(delivery.await.expect("a producer").expect("a delivery").offset);
         }
         offsets
     }

@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 use prost::Message as _;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::deadline::eventually;
 use crate::passage::{self, Answer};
@@ -48,7 +48,8 @@ pub struct Span {
 pub struct Collector {
     address: SocketAddr,
     taken: Arc<Mutex<Taken>>,
-    server: JoinHandle<()>,
+    /// A thread of its own: an export has little time, and a test may keep its thread busy for longer.
+    server: Option<Runtime>,
 }
 
 #[derive(Default)]
@@ -63,16 +64,23 @@ impl Collector {
     ///
     /// # Panics
     /// There is no free port.
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
+    #[must_use]
+    pub fn start() -> Self {
+        let server = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
+        let (ready, listening) = std::sync::mpsc::channel();
         let taken = Arc::new(Mutex::new(Taken::default()));
         let of_server = Arc::clone(&taken);
-        let server = tokio::spawn(passage::serve(listener, move |parts, body| {
-            let taken = Arc::clone(&of_server);
-            async move { Some(answer(&parts, &body, &taken)) }
-        }));
-        Self { address, taken, server }
+        server.spawn(async move {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+            ready.send(listener.local_addr()).expect("somebody who waits");
+            passage::serve(listener, move |parts, body| {
+                let taken = Arc::clone(&of_server);
+                async move { Some(answer(&parts, &body, &taken)) }
+            })
+            .await;
+        });
+        let address = listening.recv().expect("a listener").expect("an address");
+        Self { address, taken, server: Some(server) }
     }
 
     /// Its base address.
@@ -114,7 +122,9 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(server) = self.server.take() {
+            server.shutdown_background();
+        }
     }
 }
 

@@ -220,9 +220,10 @@ async fn the_next_token_comes_as_a_send() {
 async fn an_expired_token_neither_sends_nor_hears() {
     let madang = Runtime::shared().await;
     let (mut alice, bob, room) = madang.pair().await;
+    let mut at_bob = bob.join(&room).await;
     // Within the leeway for so long, and no longer.
-    alice.token = madang.token_for(&alice.id, -28).await;
-    let (mut stomp, mut at_bob) = (Stomp::connect(&alice).await, bob.join(&room).await);
+    alice.token = madang.token_for(&alice.id, -20).await;
+    let mut stomp = Stomp::connect(&alice).await;
     stomp.subscribe("1", &room).await;
     let error = eventually("the end of the token", async || {
         let body = json!({"clientMessageId": "late", "content": "late"}).to_string();
