@@ -42,6 +42,7 @@ async fn haunted(madang: &Runtime, name: &str) -> Person {
     // So young they may still be on their way in.
     assert_eq!(refusal(&person).await, Some(429));
     for connection in madang.sessions_of(&person).await {
+        eventually("the end of a connection", async || (!madang.is_open(&connection).await).then_some(())).await;
         let update = json!({
             "TableName": "connections", "Key": {"PK": {"S": format!("USER#{}", person.id)}, "SK": {"S": "SESSIONS"}},
             "UpdateExpression": "SET connections.#c.connectedAt = connections.#c.connectedAt - :minutes",

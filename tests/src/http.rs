@@ -95,7 +95,9 @@ impl Http {
 
 /// Whether a call is one of the API: not of the local runtime, and not a preflight.
 fn is_of_the_api(method: &str, path: &str) -> bool {
-    method != "OPTIONS" && !["/", "/metrics"].contains(&path) && !path.starts_with("/dev/")
+    method != "OPTIONS"
+        && !["/", "/metrics"].contains(&path)
+        && !["/dev/", "/@connections/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 impl Answer {

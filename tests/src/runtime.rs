@@ -405,6 +405,14 @@ impl Runtime {
         connections.into_iter().flat_map(|connections| connections.keys().cloned()).collect()
     }
 
+    /// Whether the gateway knows a connection.
+    pub async fn is_open(&self, connection: &str) -> bool {
+        let path = format!("/@connections/{}", utf8_percent_encode(connection, NON_ALPHANUMERIC));
+        let answer = Http::new(&self.endpoints.management, None).call("GET", &path, &[], "").await;
+        assert!(matches!(answer.status, 200 | 410), "{}", answer.text);
+        answer.status == 200
+    }
+
     /// Whether a `resync` waits for a connection's subscription.
     pub async fn is_lagged(&self, room: &str, connection: &str, subscription: &str) -> bool {
         let key =
