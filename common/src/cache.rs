@@ -32,9 +32,9 @@ use crate::room::commit::Memberships;
 const TTL_SECONDS: u64 = 3_600;
 /// How long an answer may take. Within a region it takes less than a millisecond, and the table some five; but a small
 /// function waits for its share of a processor, too.
-const ANSWER_LIMIT: Duration = Duration::from_millis(50);
+const ANSWER_LIMIT: Duration = Duration::from_millis(if cfg!(test) { 10_000 } else { 50 });
 /// How long a connection may take: some round trips and, for TLS, the system's list of authorities and a key exchange.
-const CONNECT_LIMIT: Duration = Duration::from_millis(150);
+const CONNECT_LIMIT: Duration = Duration::from_millis(if cfg!(test) { 10_000 } else { 150 });
 /// How long the cache is left alone after a failure.
 const REST: Duration = Duration::from_secs(5);
 /// What an entry holds: anything else is none of ours.
@@ -339,16 +339,8 @@ mod tests {
     async fn over_tls_nothing_is_said_in_the_clear() {
         let (address, mut heard) = pretend("").await;
         let url = format!("rediss://:a-secret@{address}");
-        let hello = async {
-            loop {
-                server(&url).ask::<()>(redis::pipe().cmd("PING")).await.unwrap_err();
-                // On a busy machine the limit may come first.
-                if let Some(hello) = heard.try_recv().ok().filter(|bytes| !bytes.is_empty()) {
-                    return hello;
-                }
-            }
-        };
-        let hello = tokio::time::timeout(Duration::from_secs(20), hello).await.unwrap();
+        server(&url).ask::<()>(redis::pipe().cmd("PING")).await.unwrap_err();
+        let hello = heard.try_recv().unwrap();
         assert_eq!(hello.get(..2), Some([22, 3].as_slice()), "a handshake record of TLS");
     }
 

@@ -70,7 +70,7 @@ async fn a_raise_between_two_deployments_keeps_the_order_of_every_room() {
     let writing = async {
         for number in 0.. {
             at_alice.send(room, &format!("early-{number}"), "hello").await;
-            if number == 400 {
+            if number == 20_000 {
                 break;
             }
         }

@@ -137,9 +137,7 @@ impl Function {
     async fn attach_after_reading(self: &Arc<Self>, config: EventSourceConfig, record_count: usize) -> EventSource {
         let source = self.attach(config).await;
         source.pause();
-        let waiting_count =
-            || source.topics.iter().flat_map(|topic| &topic.backlogs).map(Backlog::waiting_count).sum::<usize>();
-        until("everything is read", || waiting_count() == record_count).await;
+        until_read(&source, record_count).await;
         source.resume();
         source
     }
@@ -194,6 +192,13 @@ fn expected(partition: i64, values: impl IntoIterator<Item = usize>) -> Vec<Seen
 }
 
 /// Waits until this holds.
+/// Waits until so many records have been read that are not delivered yet.
+async fn until_read(source: &EventSource, record_count: usize) {
+    let waiting_count =
+        || source.topics.iter().flat_map(|topic| &topic.backlogs).map(Backlog::waiting_count).sum::<usize>();
+    until("everything is read", || waiting_count() == record_count).await;
+}
+
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -309,7 +314,8 @@ async fn a_failing_batch_is_delivered_again_unchanged_and_holds_up_its_partition
         .collect();
     assert!(held_up.iter().all(|event| *event == held_up[0]), "the same payload each time");
     assert_eq!(seen(&held_up[0]), expected(0, 0..4));
-    assert_eq!(cluster.committed().await, BTreeMap::from([(1, 10)]));
+    let other = async { while cluster.committed().await != BTreeMap::from([(1, 10)]) {} };
+    tokio::time::timeout(PATIENCE, other).await.expect("the other partition's offset");
     assert!(!source.drained(Duration::ZERO).await);
 
     broken.store(false, Ordering::SeqCst);
@@ -459,18 +465,19 @@ async fn a_pause_holds_everything_until_it_ends() {
 async fn a_window_collects_records_from_its_first_on() {
     let cluster = Cluster::start(3);
     let function = Function::succeeding();
-    let config = EventSourceConfig { window: Duration::from_millis(500), batch_size: 50, ..cluster.config() };
+    let config = EventSourceConfig { window: Duration::from_secs(2), batch_size: 50, ..cluster.config() };
     let source = function.attach(config).await;
     let started = std::time::Instant::now();
     cluster.send_all(0, 0..10).await;
     assert!(source.drained(PATIENCE).await);
-    assert!(started.elapsed() >= Duration::from_millis(500));
+    assert!(started.elapsed() >= Duration::from_secs(2));
     assert_eq!(function.events().len(), 1);
     assert_eq!(function.seen(), expected(0, 0..10));
 
     // A full batch does not wait.
     source.pause();
     cluster.send_all(0, 10..110).await;
+    until_read(&source, 100).await;
     source.resume();
     until("two full batches", || function.events().len() >= 3).await;
     assert!(source.drained(PATIENCE).await);
@@ -558,10 +565,16 @@ async fn a_large_backlog_refuses_records_and_loses_none() {
             Err(error) => break error,
         }
         assert!(sent_count < 300, "never refused");
+        until_read(&source, sent_count).await;
     };
     assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::ThrottlingQuotaExceeded));
     assert!(sent_count * value.len() > BACKLOG_HIGH_BYTES * 9 / 10);
-    assert!(cluster.send(1, "x").await.is_err(), "the gate knows no topics");
+    // The gate knows no topics. What comes while it sees to its refusals slips through.
+    let mut slipped = 0;
+    while cluster.send(1, "x").await.is_ok() {
+        slipped += 1;
+        assert!(slipped < 20, "never refused");
+    }
     source.resume();
     assert!(source.drained(PATIENCE).await);
     let deadline = Instant::now() + PATIENCE;

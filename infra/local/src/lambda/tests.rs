@@ -158,7 +158,7 @@ async fn a_killed_idle_process_is_replaced() {
 
 #[tokio::test]
 async fn a_passed_deadline_ends_the_process() {
-    let functions = start(FunctionSpec { timeout: Duration::from_millis(300), ..spec() }).await;
+    let functions = start(FunctionSpec { timeout: Duration::from_secs(2), ..spec() }).await;
     let pid = functions.running()[0].pid;
     assert!(matches!(invoke(&functions, json!({ "do": "sleep" })).await, Err(InvokeError::TimedOut)));
     until(|| process_state(pid).is_none()).await;
@@ -258,7 +258,7 @@ async fn the_init_limit_ends_a_process_that_asks_for_nothing_and_no_other() {
     let (program, arguments) = ("/bin/sleep".into(), vec!["60".into()]);
     let silent = FunctionSpec { program, arguments, init_limit: Duration::from_millis(200), ..spec() };
     assert!(Functions::start(vec![silent], None).await.is_err());
-    let init_limit = Duration::from_secs(2);
+    let init_limit = Duration::from_secs(5);
     let started = Instant::now();
     let functions = start(FunctionSpec { init_limit, ..spec() }).await;
     let pid = functions.running()[0].pid;

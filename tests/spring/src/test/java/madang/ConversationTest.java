@@ -161,7 +161,7 @@ class ConversationTest {
         Person bob = new Person("bob");
         String hers = alice.makeRoom();
         String his = bob.makeRoom();
-        Talker talker = opened(Talker.connect(alice, Talker.BUFFER, client -> client.setReceiptTimeLimit(3_000)));
+        Talker talker = opened(Talker.connect(alice, Talker.BUFFER, client -> client.setReceiptTimeLimit(10_000)));
         talker.subscribe(Talker.USER_QUEUE, Talker.USER_QUEUE);
 
         String empty = talker.send("/app/rooms/" + hers + "/send", Talker.saying("  "));
