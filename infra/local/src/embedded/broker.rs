@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::TcpStream,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
     thread::{self, JoinHandle},
     time::Duration,
@@ -37,6 +38,9 @@ const REFUSAL: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_THROTTLING_QUO
 
 /// The one broker of the cluster.
 const BROKER_ID: i32 = 1;
+
+/// How long a row of operations may lie still before somebody connects.
+const WAKE_INTERVAL: Duration = Duration::from_millis(20);
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -182,14 +186,31 @@ fn run(topics: &BTreeMap<String, i32>, started: &SyncSender<Result<String, Kafka
 
 fn open(topics: &BTreeMap<String, i32>) -> Result<Cluster, KafkaError> {
     let cluster = MockCluster::new(1)?;
-    // From the versions that follow these the broker names the new leader to whom it is none of a partition, and
-    // crashes where there is no leader at all (a topic that is away).
-    cluster.apiversion(RDKafkaApiKey::Produce, Some(0), Some(9))?;
-    cluster.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11))?;
-    for (name, partitions) in topics {
-        cluster.create_topic(name, *partitions, 1)?;
-    }
+    awake(&cluster, || {
+        // From the versions that follow these the broker names the new leader to whom it is none of a partition, and
+        // crashes where there is no leader at all (a topic that is away).
+        cluster.apiversion(RDKafkaApiKey::Produce, Some(0), Some(9))?;
+        cluster.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11))?;
+        topics.iter().try_for_each(|(name, partitions)| cluster.create_topic(name, *partitions, 1))
+    })?;
     Ok(cluster)
+}
+
+/// Does operations in a row without the pauses of a second that the cluster makes by itself: its thread serves its queue
+/// and empties its pipe of wake-ups then, so that it sleeps over an operation that comes in between. A connection wakes it.
+fn awake<T>(cluster: &Cluster, operations: impl FnOnce() -> T) -> T {
+    let address = cluster.bootstrap_servers();
+    thread::scope(|scope| {
+        let (done, end) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while end.recv_timeout(WAKE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                drop(TcpStream::connect(&address));
+            }
+        });
+        let outcome = operations();
+        drop(done);
+        outcome
+    })
 }
 
 fn serve(cluster: &Cluster, partitions: &BTreeMap<String, i32>, commands: &Receiver<Command>) {
@@ -209,8 +230,10 @@ fn serve(cluster: &Cluster, partitions: &BTreeMap<String, i32>, commands: &Recei
             Ok(Command::Lift) => lifts += 1,
             Ok(Command::Lower) => lifts = lifts.saturating_sub(1),
             Ok(Command::TakeAway(topics)) => {
-                set_leaders(cluster, partitions, away.difference(&topics), Some(BROKER_ID));
-                set_leaders(cluster, partitions, topics.difference(&away), None);
+                awake(cluster, || {
+                    set_leaders(cluster, partitions, away.difference(&topics), Some(BROKER_ID));
+                    set_leaders(cluster, partitions, topics.difference(&away), None);
+                });
                 away = topics;
             }
             Ok(Command::Delay(answers)) => {
