@@ -122,6 +122,54 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
   for (const window of [alice, dave]) await window.page.close();
 });
 
+test("what one person says stands in the order of its saying", { timeout: 10 * 60_000 }, async (t) => {
+  const alice = await browser.open("/?user=alice");
+  const bob = await browser.open("/?user=bob");
+  await createRoom(alice, "한달음", "bob");
+  await waitFor(() => bob.room("한달음"), "bob to see the room");
+  await bob.enter("한달음");
+  let total = 0;
+  const bothSee = async (said) => {
+    total += said.length;
+    for (const window of [alice, bob]) {
+      await waitFor(async () => (await window.messages()).length >= total, "all messages to be shown");
+      assert.deepEqual(texts(await window.messages()).slice(total - said.length), said);
+    }
+  };
+  const many = (what) => Array.from({ length: 20 }, (_, index) => `${what} ${index + 1}`);
+
+  await t.test("when it is said in one tick", async () => {
+    const said = many("단숨에");
+    await alice.sayAtOnce(said);
+    await bothSee(said);
+  });
+
+  await t.test("when it was said while the line was cut", async () => {
+    bob.refuse = true;
+    await bob.cut();
+    await bob.page.waitForSelector("#state[data-state=waiting]");
+    const said = many("끊긴 동안");
+    await bob.sayAtOnce(said);
+    bob.refuse = false;
+    await bothSee(said);
+  });
+
+  await t.test("when the first has to wait; and one that is refused lets the next one go", async () => {
+    let refused = false;
+    alice.answer = ({ action, id }) => {
+      if (action !== "send" || refused) return null;
+      refused = true;
+      return { type: "error", id, code: "unavailable", message: "Try again.", retryable: true, retryAfterMs: 500 };
+    };
+    await alice.sayAtOnce(["기다렸다가", "길".repeat(4_001), "그다음"]);
+    await bothSee(["기다렸다가", "그다음"]);
+    assert.ok(refused);
+    assert.match(await alice.page.textContent("#messages li[data-state=failed] .mark"), /content_too_long/);
+  });
+  nothingWrong();
+  for (const window of [alice, bob]) await window.page.close();
+});
+
 test("what is edited or taken back changes everywhere, and stays so", { timeout: 10 * 60_000 }, async (t) => {
   const alice = await browser.open("/?user=alice");
   const bob = await browser.open("/?user=bob");

@@ -1,5 +1,7 @@
-// Windows on the page, in headless Chromium: what each shows, and ways to cut its line or to swallow what it is sent.
+// Windows on the page, in headless Chromium: what each shows, and ways to cut its line, to swallow what it is sent, or to
+// answer in the server's place.
 
+import assert from "node:assert/strict";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -57,6 +59,7 @@ export class Browser {
 export class Window {
   cut = null;
   swallow = () => false;
+  answer = () => null;
   refuse = false;
 
   constructor(page) {
@@ -70,6 +73,11 @@ export class Window {
       const server = client.connectToServer();
       window.cut = () => Promise.all([client.close({ code: 1001 }), server.close()]);
       window.push = (frame) => client.send(JSON.stringify(frame));
+      client.onMessage((frame) => {
+        const answer = window.answer(JSON.parse(frame));
+        if (answer) window.push(answer);
+        else server.send(frame);
+      });
       server.onMessage((frame) => window.swallow(JSON.parse(frame)) || client.send(frame));
     });
     await page.goto(url);
@@ -85,6 +93,19 @@ export class Window {
   async say(text) {
     await this.page.fill("#input", text);
     await this.page.press("#input", "Enter");
+  }
+
+  /** Says several things in one tick, sooner than anything can be answered. Each is shown at once, as on its way. */
+  async sayAtOnce(texts) {
+    const shown = await this.page.evaluate((texts) => {
+      const input = document.getElementById("input");
+      for (const text of texts) {
+        input.value = text;
+        input.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+      }
+      return [...document.querySelectorAll("#messages li[data-state=sending] .text")].map((node) => node.textContent);
+    }, texts);
+    assert.deepEqual(shown, texts);
   }
 
   /** Every message that has its place in the log: its seq, whether it is this person's, and its text. */
