@@ -254,7 +254,7 @@ impl Client {
         self.push_where(&format!("the notice {kind}"), is_it).await
     }
 
-    /// Sends many messages, some of them at once, and waits for all acks: `<prefix>1`, `<prefix>2`, …
+    /// Sends many messages, some at once and so in no order, and waits for all acks: `<prefix>1`, `<prefix>2`, …
     pub async fn send_many(&mut self, room: &str, prefix: &str, count: usize) {
         let mut asked = std::collections::VecDeque::new();
         for number in 1..=count {
