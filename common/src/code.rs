@@ -82,12 +82,10 @@ codes! {
     RoomFull = "room_full", 409, "The room is full.";
     /// It is so already.
     NoChange = "no_change", 409, "Nothing would change.";
-    /// A limit other than the rate.
+    /// A limit that stands in `limits`.
     LimitReached = "limit_reached", 409, "A limit is reached.";
     /// The user has as many sessions as allowed.
     SessionLimit = "session_limit", 429, "Too many sessions are open.";
-    /// Too fast.
-    RateLimited = "rate_limited", 429, "Too many requests.";
     /// A part of the system cannot be reached now.
     Unavailable = "unavailable", 503, "The service is not available now; try again.";
     /// Our fault.
@@ -98,7 +96,7 @@ impl ErrorCode {
     /// Whether the same request may succeed later.
     #[must_use]
     pub const fn retryable(self) -> bool {
-        matches!(self, Self::RateLimited | Self::Unavailable | Self::Internal)
+        matches!(self, Self::Unavailable | Self::Internal)
     }
 }
 
