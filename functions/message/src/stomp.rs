@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::auth::Principal;
 use common::code::{ByeCode, ErrorCode, Refusal};
-use common::codec::frame::{ServerFrame, Subscribed};
+use common::codec::frame::{Commands, ServerFrame, Subscribed};
 use common::codec::stomp::destination::Source;
 use common::codec::stomp::frame::{Frame, Frames};
 use common::codec::stomp::message::{self, Message};
@@ -112,8 +112,8 @@ impl Dialogue<'_> {
             Err(error) => Err(error.into()),
         };
         match outcome {
-            Ok(()) => {
-                self.answers.extend(receipt.map(message::receipt));
+            Ok(commands) => {
+                self.answers.extend(receipt.map(|receipt| message::receipt(receipt, commands.as_ref())));
                 Ok(())
             }
             Err(Stop::Protocol(error)) => Err(message::protocol_error(error, receipt)),
@@ -122,18 +122,20 @@ impl Dialogue<'_> {
         }
     }
 
-    async fn obey(&mut self, request: Request, receipt: Option<&str>) -> Result<(), Stop> {
+    /// The commands that it became.
+    async fn obey(&mut self, request: Request, receipt: Option<&str>) -> Result<Option<Commands>, Stop> {
         if let ConnectionState::Closing(code) = self.connection.state {
             return Err(Stop::Farewell(code));
         }
         match request {
-            Request::Connect { version, token } => self.connect(version, token?).await,
-            Request::Send(command) => self.send(command?, receipt).await,
-            Request::Subscribe { subscription, to } => self.subscribe(subscription, to).await,
-            Request::Unsubscribe(id) => self.unsubscribe(&id).await,
-            Request::Disconnect => self.disconnect().await,
-            Request::Acknowledge => Ok(()),
+            Request::Connect { version, token } => self.connect(version, token?).await?,
+            Request::Send(command) => return self.send(command?, receipt).await,
+            Request::Subscribe { subscription, to } => self.subscribe(subscription, to).await?,
+            Request::Unsubscribe(id) => self.unsubscribe(&id).await?,
+            Request::Disconnect => self.disconnect().await?,
+            Request::Acknowledge => {}
         }
+        Ok(None)
     }
 
     async fn connect(&mut self, version: Version, token: Option<Token>) -> Result<(), Stop> {
@@ -153,16 +155,20 @@ impl Dialogue<'_> {
         Ok(())
     }
 
-    async fn send(&mut self, command: Command, receipt: Option<&str>) -> Result<(), Stop> {
+    async fn send(&mut self, command: Command, receipt: Option<&str>) -> Result<Option<Commands>, Stop> {
         if let Some(room) = command.room() {
             trace::about_room(room);
         }
         let answer = self.function.obey(&self.connection, receipt.map(str::to_owned), command, self.now).await?;
-        // What follows in this message is said with the next token.
-        if let ServerFrame::Authenticated { user_id, expires_at, .. } = answer {
-            self.connection.state = ConnectionState::Live(Principal { user: user_id, expires_at });
+        match answer {
+            ServerFrame::Ack { commands, .. } => return Ok(commands),
+            // What follows in this message is said with the next token.
+            ServerFrame::Authenticated { user_id, expires_at, .. } => {
+                self.connection.state = ConnectionState::Live(Principal { user: user_id, expires_at });
+            }
+            _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn subscribe(

@@ -47,8 +47,10 @@ async fn every_action_is_a_send() {
     at_alice.event("1", "message.deleted").await;
     at_alice.act(&room, "rename", &json!({"name": "Courtyard two"})).await;
     assert_eq!(at_alice.event("1", "room.renamed").await.json()["name"], "Courtyard two");
-    at_alice.act(&room, "invite", &json!({"userIds": [carol.id]})).await;
-    at_alice.event("1", "member.invited").await;
+    let (invite, people) = (format!("/app/rooms/{room}/invite"), json!({"userIds": [carol.id]}).to_string());
+    let receipt = at_alice.answer("SEND", &[("destination", &invite)], &people).await;
+    let invited = at_alice.event("1", "member.invited").await;
+    assert_eq!(invited.json()["commandId"], receipt.header("command-ids"));
     at_alice.act(&room, "role", &json!({"userId": bob.id, "role": "admin"})).await;
     at_alice.event("1", "member.role").await;
     // That the room was made may still be told before.
@@ -82,14 +84,13 @@ async fn what_became_of_a_command_is_told_on_the_queue() {
     let say = async |at_bob: &mut Stomp, receipt: &str, content: &str| {
         let body = json!({"clientMessageId": "c", "content": content}).to_string();
         at_bob.say("SEND", &[("destination", &destination), ("receipt", receipt)], &body).await;
-        at_bob
-            .frame_where("RECEIPT", |frame| frame.command == "RECEIPT" && frame.header("receipt-id") == receipt)
-            .await;
+        at_bob.frame_where("RECEIPT", |frame| frame.command == "RECEIPT" && frame.header("receipt-id") == receipt).await
     };
-    say(&mut at_bob, "first", "one").await;
+    let receipt = say(&mut at_bob, "first", "one").await;
     // The queue alone is subscribed: one's own event comes there.
     let own = at_bob.frame_where("events", |frame| frame.get("type") == Some("events")).await;
-    assert_eq!(own.json()["events"][0]["clientMessageId"], "c");
+    let event = &own.json()["events"][0];
+    assert_eq!((&event["clientMessageId"], &event["commandId"]), (&json!("c"), &json!(receipt.header("command-id"))));
     say(&mut at_bob, "again", "one").await;
     let duplicate = at_bob.frame_where("duplicate", |frame| frame.get("type") == Some("duplicate")).await;
     assert_eq!((duplicate.header("receipt-id"), &duplicate.json()["seq"]), ("again", &json!(2)));

@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::destination::Source;
 use super::{Ack, ProtocolError, Subscription, Version};
 use crate::code::{ByeCode, ErrorCode};
-use crate::codec::frame::ServerFrame;
+use crate::codec::frame::{Commands, ServerFrame};
 use crate::codec::json;
 use crate::id::{Epoch, FrameId, UserId};
 use crate::limits::STOMP_HEARTBEAT_MS;
@@ -113,10 +113,20 @@ pub fn connected(version: Version, user: &UserId, token_expires_at: Time) -> Str
     text
 }
 
-/// What a client asked for stands.
+/// What a client asked for stands, and which commands it became.
 #[must_use]
-pub fn receipt(receipt: &str) -> String {
-    format!("RECEIPT\nreceipt-id:{receipt}\n\n\0")
+pub fn receipt(receipt: &str, commands: Option<&Commands>) -> String {
+    let mut text = format!("RECEIPT\nreceipt-id:{receipt}\n");
+    match commands {
+        None => {}
+        Some(Commands::One { command_id }) => line(&mut text, format_args!("command-id:{command_id}")),
+        Some(Commands::Many { command_ids }) => {
+            let ids: Vec<String> = command_ids.iter().map(ToString::to_string).collect();
+            line(&mut text, format_args!("command-ids:{}", ids.join(",")));
+        }
+    }
+    text.push_str("\n\0");
+    text
 }
 
 /// The end, because the client does not follow the protocol.
@@ -304,7 +314,7 @@ mod tests {
         assert_eq!((command.as_str(), value(&headers, "code")), ("ERROR", Some("not_member")));
         assert_eq!(value(&headers, "message"), Some(ErrorCode::NotMember.sentence()));
         assert_eq!((value(&headers, "receipt-id"), body), (Some("x:1"), json::encode(&frame)));
-        assert_eq!(receipt("a\\c:"), "RECEIPT\nreceipt-id:a\\c:\n\n\0");
+        assert_eq!(receipt("a\\c:", None), "RECEIPT\nreceipt-id:a\\c:\n\n\0");
     }
 
     #[test]
