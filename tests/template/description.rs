@@ -46,6 +46,24 @@ fn the_readme_has_every_parameter_and_output() {
     }
 }
 
+/// Tables that refuse to go keep a failed first deployment from being rolled back: aws/aws-cdk#24581.
+#[test]
+fn the_readme_deploys_unprotected_tables_first_and_names_parameters_that_there_are() {
+    let readme = read("README.md").replace("\\\n", "");
+    let template = Template::read();
+    let commands = readme.lines().filter_map(|line| line.trim().strip_prefix("sam deploy --parameter-overrides "));
+    let commands: Vec<&str> = commands.collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for command in commands {
+        let overrides: Vec<(&str, &str)> = command.split(' ').filter_map(|word| word.split_once('=')).collect();
+        assert!(overrides.contains(&("DeletionProtection", "false")), "{command}");
+        for (name, _) in overrides {
+            assert!(template.part("Parameters").contains_key(name), "{name} in {command}");
+        }
+    }
+    assert_eq!(template.part("Parameters")["DeletionProtection"]["Default"], "true");
+}
+
 /// Comments are not read with the rest of it.
 #[test]
 fn every_condition_has_its_comment() {
