@@ -44,6 +44,43 @@ fn every_topic_has_one_event_source() {
     }
 }
 
+/// Each has its own, by the names of its topic and of its stack: a user may be given the groups of a prefix alone.
+#[test]
+fn every_event_source_has_its_own_group() {
+    let facts = read_json("infra/topics.json");
+    for (name, stack) in stacks() {
+        let prefix = &stack.function("consumer").variables()["KAFKA_TOPIC_PREFIX"];
+        for source in stack.resources("AWS::Lambda::EventSourceMapping").into_values() {
+            let properties = &source["Properties"];
+            let config = ["AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig"];
+            let groups: Vec<&str> =
+                config.iter().filter_map(|config| properties[config]["ConsumerGroupId"].as_str()).collect();
+            let topic = properties["Topics"][0].as_str().unwrap().strip_prefix(prefix.as_str()).unwrap();
+            assert_eq!(groups, [format!("{prefix}madang-{topic}")], "{name}");
+        }
+    }
+    // A group's name has 200 letters at most, a stack's 128.
+    let template = Template::read();
+    let pattern = template.part("Parameters")["KafkaTopicPrefix"]["AllowedPattern"].as_str().unwrap();
+    let most = pattern.split("{0,").nth(1).unwrap().split('}').next().unwrap();
+    let topic = facts.as_object().unwrap().keys().filter(|topic| *topic != DEAD_LETTERS).map(String::len).max();
+    assert!(most.parse::<usize>().unwrap() + 128 + "-".len() + topic.unwrap() <= 200, "{pattern}");
+}
+
+/// They are away while what cannot be changed about a living one is changed.
+#[test]
+fn event_sources_can_be_taken_away() {
+    let template = Template::read();
+    for (switch, sources) in [("on", 3), ("off", 0)] {
+        let stack = template.with(&[SELF_MANAGED, &[("EventSources", switch)]].concat());
+        assert_eq!(stack.resources("AWS::Lambda::EventSourceMapping").len(), sources, "{switch}");
+        assert_eq!(stack.resources("Custom::Topics").len(), 1, "{switch}");
+    }
+    // Nor are there any before the brokers are known.
+    let stack = template.with(&[SELF_MANAGED, &[("KafkaBootstrapServers", "")]].concat());
+    assert!(stack.resources("AWS::Lambda::EventSourceMapping").is_empty());
+}
+
 #[test]
 fn nothing_discards_a_record() {
     for (name, stack) in stacks() {
