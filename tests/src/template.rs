@@ -126,6 +126,16 @@ impl Stack {
             .unwrap_or_else(|| panic!("the template has no function {name}"))
     }
 
+    /// What the template's rules have against its parameters.
+    #[must_use]
+    pub fn objections(&self) -> Vec<&str> {
+        let rules = self.document["Rules"].as_object().into_iter().flat_map(Map::values);
+        let rules = rules.filter(|rule| self.holds(&rule["RuleCondition"]));
+        let assertions = rules.flat_map(|rule| rule["Assertions"].as_array().into_iter().flatten());
+        let broken = assertions.filter(|assertion| !self.holds(&assertion["Assert"]));
+        broken.filter_map(|assertion| assertion["AssertDescription"].as_str()).collect()
+    }
+
     /// What a value is here; nothing where the template says so.
     fn resolve(&self, value: &Value) -> Option<Value> {
         match value {
@@ -206,6 +216,12 @@ impl Stack {
             "Fn::And" => parts.all(|part| self.holds(part)),
             "Fn::Or" => parts.any(|part| self.holds(part)),
             "Fn::Equals" => self.resolve(&argument[0]) == self.resolve(&argument[1]),
+            "Fn::Contains" | "Fn::EachMemberEquals" => {
+                let (list, wanted) = (self.resolve(&argument[0]), self.resolve(&argument[1]));
+                let mut members = list.iter().filter_map(Value::as_array).flatten();
+                let is_wanted = |member: &Value| Some(member) == wanted.as_ref();
+                if function == "Fn::Contains" { members.any(is_wanted) } else { members.all(is_wanted) }
+            }
             _ => panic!("this reader does not know {function} in a condition"),
         }
     }

@@ -10,6 +10,7 @@ mod event_sources;
 mod functions;
 mod permissions;
 mod routes;
+mod rules;
 mod start;
 mod tables;
 
