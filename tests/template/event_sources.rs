@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tests::template::Template;
 
-use crate::{CA_SECRET, DEAD_LETTERS, KAFKA_SECRET, SELF_MANAGED, read_json, stacks};
+use crate::{CA_SECRET, DEAD_LETTERS, KAFKA_SECRET, MSK_SERVERLESS, SELF_MANAGED, read, read_json, stacks};
 
 /// Every property that an event source may have. Another one is added here when it is known to discard nothing: a
 /// filter, a destination, a split of batches and a record's age do.
@@ -163,6 +163,24 @@ fn one_parameter_says_which_kafka() {
     assert_eq!([self_managed.1, mutual_tls.1, msk.1, with_iam.1, serverless.1], [0, 0, 0, 0, 1]);
 }
 
+/// The functions' first group alone is the cluster's, and a cluster in a changed one's place leaves that one with its
+/// records.
+#[test]
+fn a_new_cluster_has_the_first_group() {
+    let groups = [("SecurityGroupIds", "sg-1,sg-2")];
+    let stack = Template::read().with(&[MSK_SERVERLESS, &groups].concat());
+    let cluster = stack.resources("AWS::MSK::ServerlessCluster").remove("KafkaCluster").unwrap();
+    let network = json!([{"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroups": ["sg-1"]}]);
+    assert_eq!(cluster["Properties"]["VpcConfigs"], network);
+    assert_eq!((&cluster["UpdateReplacePolicy"], &cluster["DeletionPolicy"]), (&json!("Retain"), &json!("Delete")));
+}
+
+/// FNV-1a of a text: enough to see that it has changed.
+fn hash(text: &str) -> String {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
 #[test]
 fn topics_are_made_before_anything_reads_them() {
     let template = Template::read();
@@ -185,8 +203,22 @@ fn topics_are_made_before_anything_reads_them() {
         ] {
             assert_eq!(topics[property], variables[variable], "{name}: a change is looked at");
         }
+        assert_eq!(topics["Declared"], hash(&read("infra/topics.json")), "{name}: what to put there");
         // A new MSK Serverless cluster refuses topics that ask for segment.ms.
         let care = if name == "msk-serverless" { "make-without-segments" } else { "make" };
         assert_eq!(variables["KAFKA_TOPICS"], care, "{name}");
+    }
+}
+
+/// Who signs in otherwise may be somebody else, who sees other topics.
+#[test]
+fn topics_are_looked_at_again_when_who_signs_in_changes() {
+    let template = Template::read();
+    let topics = |further: &[(&str, &str)]| {
+        let stack = template.with(&[SELF_MANAGED, further].concat());
+        stack.resources("Custom::Topics").remove("Topics").unwrap()["Properties"].take()
+    };
+    for parameter in ["KafkaAuthentication", "KafkaSecretArn", "KafkaCaSecretArn", "KafkaTopics", "SecretsRevision"] {
+        assert_ne!(topics(&[(parameter, "another")]), topics(&[]), "{parameter}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{names_in, read, stacks};
+use crate::{names_in, read, read_json, stacks};
 
 /// API Gateway's longest wait for a function, in seconds.
 const GATEWAY_TIMEOUT_S: u64 = 29;
@@ -46,5 +46,27 @@ fn no_function_is_waited_for_less_than_it_may_take() {
             _ => EVENT_SOURCE_TIMEOUT_S,
         };
         assert!(timeout_s < most, "{}: {timeout_s} s", function.name);
+    }
+}
+
+/// A limit of the code's own, in seconds.
+fn limit_s(path: &str, name: &str) -> u64 {
+    let text = read(path);
+    let rest = text.split(&format!("const {name}: Duration = Duration::from_secs(")).nth(1).unwrap();
+    rest.split(')').next().unwrap().parse().unwrap()
+}
+
+/// What takes too long is then an answer of its own, with a sentence, and not the end of the function.
+#[test]
+fn provision_may_take_as_long_as_its_limits_together() {
+    let answer_s = limit_s("infra/topics/src/cluster.rs", "ANSWER_LIMIT");
+    let leaders_s = limit_s("infra/topics/src/cluster.rs", "LEADERS_LIMIT");
+    let topics = u64::try_from(read_json("infra/topics.json").as_object().unwrap().len()).unwrap();
+    // What there is, what it keeps, what is made; of each topic, the leaders, asked for once more at the limit's end.
+    let kafka_s = 3 * answer_s + topics * (leaders_s + answer_s);
+    let cloud_formation_s = limit_s("functions/provision/src/handler.rs", "ANSWER_TIMEOUT");
+    for (name, stack) in stacks() {
+        let timeout_s = stack.function("provision").properties["Timeout"].as_u64().unwrap();
+        assert!(timeout_s > kafka_s + cloud_formation_s, "{name}: {timeout_s} s");
     }
 }
