@@ -151,3 +151,35 @@ fn every_secret_is_a_reference_to_its_own() {
     }
     assert_eq!(seen, SECRETS.map(|(variable, ..)| variable).into(), "each is set in some stack");
 }
+
+/// What a variable holds when it is deployed, as far as its length goes. Certificates are of P-256 keys: such ones, with
+/// short names, have some 680 bytes, and the key 227.
+fn deployed(variable: &str, value: &str) -> String {
+    let lines = |bytes: usize| format!("{}\n", "a".repeat(64)).repeat(bytes.div_ceil(65));
+    match variable {
+        "KAFKA_SSL_CERTIFICATE_PEM" => lines(2 * 750),
+        "KAFKA_SSL_CA_PEM" => lines(750),
+        "KAFKA_SSL_KEY_PEM" => lines(241),
+        "KAFKA_BOOTSTRAP_SERVERS" => ["broker-1.kafka.example.com:9094"; 3].join(","),
+        "JWT_KEY" | "CURSOR_KEY" => "a".repeat(64),
+        // madang-ConnectionsTable-, and 13 letters.
+        "CHAT_TABLE" | "CONNECTIONS_TABLE" => "a".repeat(40),
+        _ => value.to_owned(),
+    }
+}
+
+/// Lambda's limit for all variables of a function, counted here as the JSON that they are sent as.
+const ENVIRONMENT_BYTES: usize = 4096;
+
+#[test]
+fn certificates_fit_into_the_environment() {
+    let (name, stack) = stacks().into_iter().find(|(name, _)| *name == "mutual TLS").unwrap();
+    for function in stack.functions() {
+        let variables = function.variables().into_iter().map(|(variable, value)| {
+            let value = deployed(&variable, &value);
+            (variable, value)
+        });
+        let length = serde_json::to_string(&variables.collect::<BTreeMap<_, _>>()).unwrap().len();
+        assert!(length < ENVIRONMENT_BYTES, "{} with {name}: {length} bytes", function.name);
+    }
+}

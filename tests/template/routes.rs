@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::template::Stack;
+use tests::template::{Stack, Template};
 
 use crate::{SELF_MANAGED, stacks};
 
 /// A stack; they do not differ in their routes.
 fn stack() -> Stack {
-    tests::template::Template::read().with(SELF_MANAGED)
+    Template::read().with(SELF_MANAGED)
 }
 
 /// The routes of an API: the key, and the function that its integration invokes.
@@ -127,4 +127,21 @@ fn the_sweeper_runs_every_minute() {
     let sweeper = stack().function("sweeper");
     let event = &sweeper.properties["Events"]["Minute"];
     assert_eq!((&event["Type"], &event["Properties"]["Schedule"]), (&json!("Schedule"), &json!("rate(1 minute)")));
+}
+
+/// API Gateway refuses a tag with any other letter, such as an apostrophe.
+#[test]
+fn tags_have_letters_that_api_gateway_takes() {
+    let template = Template::read();
+    let is_legal = |letter: char| letter.is_ascii_alphanumeric() || " .:+=@_/-".contains(letter);
+    for role in ["create", "keep"] {
+        let stage = template.with(&[("GatewayLogRole", role)]).resources("AWS::ApiGatewayV2::Stage");
+        let tags = stage.values().filter_map(|stage| stage["Properties"]["Tags"].as_object()).flatten();
+        let values: Vec<&str> = tags.map(|(_, value)| value.as_str().unwrap()).collect();
+        assert!(!values.is_empty());
+        for value in values {
+            // A resource's own name is no text of ours.
+            assert!(value.starts_with("${") || value.chars().all(is_legal), "{role}: {value}");
+        }
+    }
 }
