@@ -62,6 +62,9 @@ pub const UNREAD_MAX: u64 = 100;
 pub const UNREAD_SCAN_MAX_EVENTS: u64 = 2_000;
 /// Refusals remembered under one `clientMessageId` (ours: a further one is answered, but not looked up again).
 pub const REFUSALS_REMEMBERED_MAX: usize = 64;
+/// How old a command is when it is taken for decided, in milliseconds (ours: a batching window and some tries of its
+/// batch; a consumer that is further behind lets a conflict pass for a duplicate until it has caught up).
+pub const COMMAND_DECIDED_AFTER_MS: i64 = 10_000;
 /// How long a dedupe item is kept, in seconds: longer than any topic keeps a record.
 pub const DEDUPE_TTL_SECONDS: i64 = 21 * 24 * 3_600;
 /// How long API Gateway lets a connection live, in milliseconds.

@@ -5,6 +5,8 @@ use tests::client::{Client, send};
 use tests::runtime::unique;
 use tests::{Person, Runtime};
 
+use crate::commands::once_decided;
+
 /// Sends over HTTP; the command's id.
 async fn send_by_http(person: &Person, room: &str, client_message_id: &str, content: &str) -> String {
     let body = json!({"clientMessageId": client_message_id, "content": content});
@@ -138,8 +140,8 @@ async fn two_copies_in_one_batch_are_one_message() {
     assert_eq!((&duplicate["seq"], &duplicate["messageId"]), (&event["seq"], &event["messageId"]));
     assert_eq!(pushed(&mut at_alice, "nack", &conflict["commandId"]).await["code"], "idempotency_conflict");
     assert_eq!(alice.messages_once_there(&room, 1).await, [event]);
-    let path = format!("/rooms/{room}/commands/{by_http}?clientMessageId={id}");
-    assert_eq!(alice.http.get(&path).await.good(200), json!({"state": "duplicate", "seq": 2}));
+    let state = once_decided(&alice, &room, &json!(by_http), &id).await;
+    assert_eq!(state, json!({"state": "duplicate", "seq": 2}));
     at_bob.catch_up().await;
     assert_eq!(at_bob.events(&room).len(), 1);
 }

@@ -431,8 +431,6 @@ fn remember(state: &RoomState, key: DedupeKey, record: &Record, outcome: &Outcom
             let accepted = Accepted { id: record.id, seq: event.seq, hash: content_hash(record) };
             Some(DedupeWrite::Accept(key, accepted))
         }
-        // A conflict is seen again from the accepted record's hash.
-        Outcome::Refused(ErrorCode::IdempotencyConflict) => None,
         Outcome::Refused(code) => {
             let known = state.dedupe.get(&key);
             let refused = known.map_or(0, |dedupe| dedupe.refused.len());

@@ -5,7 +5,9 @@ use super::keys::Key;
 use super::{Store, StoreError};
 use crate::code::ErrorCode;
 use crate::id::{ClientMessageId, CommandId, RoomId, Seq, UserId};
-use crate::room::state::DedupeKey;
+use crate::limits::{COMMAND_DECIDED_AFTER_MS, REFUSALS_REMEMBERED_MAX};
+use crate::room::state::{Dedupe, DedupeKey};
+use crate::time::Time;
 
 /// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,7 @@ impl Store {
         sender: &UserId,
         command: CommandId,
         client_message_id: Option<&ClientMessageId>,
+        now: Time,
     ) -> Result<CommandState, StoreError> {
         let slot = client_message_id.map_or_else(|| command.to_string(), ToString::to_string);
         let key = DedupeKey { sender: sender.clone(), slot };
@@ -39,11 +42,19 @@ impl Store {
             return Ok(CommandState::Pending);
         };
         let (_, dedupe) = dedupe_from_item(room, &item)?;
-        Ok(match (dedupe.accepted, dedupe.refused.get(&command)) {
+        Ok(match (&dedupe.accepted, dedupe.refused.get(&command)) {
             (Some(accepted), _) if accepted.id == command => CommandState::Committed(accepted.seq),
             (_, Some(code)) => CommandState::Refused(*code),
-            (Some(accepted), None) => CommandState::Duplicate(accepted.seq),
-            (None, None) => CommandState::Pending,
+            (Some(accepted), None) if refusal_would_stand(command, &dedupe, now) => {
+                CommandState::Duplicate(accepted.seq)
+            }
+            (_, None) => CommandState::Pending,
         })
     }
+}
+
+/// Whether a command's refusal, had there been one, would stand here: a repetition is not remembered, since that would
+/// be a write for each, so it is known by the lack of a refusal alone.
+fn refusal_would_stand(command: CommandId, dedupe: &Dedupe, now: Time) -> bool {
+    dedupe.refused.len() < REFUSALS_REMEMBERED_MAX && command.time().plus_ms(COMMAND_DECIDED_AFTER_MS) <= now
 }

@@ -1,6 +1,7 @@
 //! What a commit reads and writes.
 
 use common::code::ErrorCode;
+use common::limits::COMMAND_DECIDED_AFTER_MS;
 use common::room::commit::{DedupeWrite, Outcome, RoomBatch, Transaction};
 use common::store::{CommandState, StoreError};
 
@@ -56,19 +57,20 @@ async fn what_was_decided_is_read_back() {
     assert_eq!(again.outcomes()[1..], rest);
     assert_eq!(again.undelivered_again(), [seq(2)], "nothing says that it was posted");
 
-    let look = async |number: usize| {
+    let look = async |number: usize, now| {
         let record = &records[number];
         let id = record.body.client_message_id();
-        tables.store.command_state(&room, &record.sender, record.id, id).await.unwrap()
+        tables.store.command_state(&room, &record.sender, record.id, id, now).await.unwrap()
     };
-    assert_eq!(look(0).await, CommandState::Committed(seq(2)));
-    assert_eq!(look(1).await, CommandState::Duplicate(seq(2)));
-    assert_eq!(look(2).await, CommandState::Duplicate(seq(2)));
-    assert_eq!(look(3).await, CommandState::Refused(ErrorCode::NotMember));
-    assert_eq!(look(4).await, CommandState::Refused(ErrorCode::NotMember));
+    assert_eq!(look(0, NOW).await, CommandState::Committed(seq(2)));
+    assert_eq!(look(1, NOW).await, CommandState::Pending, "for all that stands there it may yet be refused");
+    assert_eq!(look(1, NOW.plus_ms(COMMAND_DECIDED_AFTER_MS)).await, CommandState::Duplicate(seq(2)));
+    assert_eq!(look(2, NOW).await, CommandState::Refused(ErrorCode::IdempotencyConflict));
+    assert_eq!(look(3, NOW).await, CommandState::Refused(ErrorCode::NotMember));
+    assert_eq!(look(4, NOW).await, CommandState::Refused(ErrorCode::NotMember));
     let unknown = send(&room, 9, "alice", "z", "x");
     let id = unknown.body.client_message_id();
-    let state = tables.store.command_state(&room, &unknown.sender, unknown.id, id).await.unwrap();
+    let state = tables.store.command_state(&room, &unknown.sender, unknown.id, id, NOW).await.unwrap();
     assert_eq!(state, CommandState::Pending);
 }
 
@@ -91,7 +93,7 @@ async fn a_late_refusal_does_not_undo_an_acceptance() {
     let again = tables.commit(&room, vec![record.clone()]).await;
     assert_eq!(again.outcomes(), [Outcome::Again(seq(2))]);
     let id = record.body.client_message_id();
-    let state = tables.store.command_state(&room, &record.sender, record.id, id).await.unwrap();
+    let state = tables.store.command_state(&room, &record.sender, record.id, id, NOW).await.unwrap();
     assert_eq!(state, CommandState::Committed(seq(2)));
 }
 

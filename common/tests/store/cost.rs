@@ -191,6 +191,21 @@ async fn a_refusal_is_written_once() {
 }
 
 #[tokio::test]
+async fn a_conflict_is_written_once_and_a_repetition_never() {
+    let tables = Tables::new().await;
+    let room = room_of_sixty(&tables).await;
+    let say = |number, content: &str| vec![send(&room, number, "user-001", "m", content)];
+    tables.commit(&room, say(1, "hello")).await;
+    tables.units();
+    tables.commit(&room, say(2, "hello")).await;
+    assert_eq!(tables.units(), units(0, 3), "a repetition");
+    for expected in [units(4, 3), units(0, 3)] {
+        tables.commit(&room, say(3, "other")).await;
+        assert_eq!(tables.units(), expected, "a conflict");
+    }
+}
+
+#[tokio::test]
 async fn a_marker_is_one_write() {
     let tables = Tables::new().await;
     let room = room_of_sixty(&tables).await;

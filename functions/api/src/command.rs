@@ -23,7 +23,7 @@ struct CommandView {
 impl Api {
     pub(crate) async fn command(&self, call: &Call, room: &RoomId, command: CommandId) -> Result<Answer, Failure> {
         let client_message_id = call.parsed("clientMessageId")?;
-        let state = self.store.command_state(room, &call.user, command, client_message_id.as_ref()).await?;
+        let state = self.store.command_state(room, &call.user, command, client_message_id.as_ref(), call.now).await?;
         let (state, seq, code) = match state {
             CommandState::Pending => ("pending", None, None),
             CommandState::Committed(seq) => ("committed", Some(seq), None),
