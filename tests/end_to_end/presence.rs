@@ -57,14 +57,15 @@ async fn settled(madang: &Runtime, user: &Person, room: &str, listener: &mut Cli
     }
 }
 
-/// Waits until somebody's sessions are so many, as the members' list tells.
-async fn until_online(member: &Person, room: &str, user: &Person, online: bool) {
-    eventually(&format!("{} online: {online}", user.id), async || {
-        let list = member.http.get(&format!("/rooms/{room}/members?limit=100")).await.good(200);
-        let mut members = list["members"].as_array().unwrap().iter();
-        members.any(|member| member["userId"] == user.id && member["online"] == online).then_some(())
-    })
-    .await;
+async fn until_no_session(madang: &Runtime, user: &Person) {
+    eventually("no session", async || madang.sessions_of(user).await.is_empty().then_some(())).await;
+}
+
+/// What the members' list says of somebody.
+async fn is_listed_online(member: &Person, room: &str, user: &Person) -> Value {
+    let list = member.http.get(&format!("/rooms/{room}/members")).await.good(200);
+    let mut members = list["members"].as_array().unwrap().iter();
+    members.find(|member| member["userId"] == user.id).unwrap()["online"].clone()
 }
 
 #[tokio::test]
@@ -232,7 +233,7 @@ async fn others_are_told_when_somebody_comes_and_goes() {
     }
 
     drop((phone, laptop));
-    until_online(&bob, &room, &alice, false).await;
+    until_no_session(&madang, &alice).await;
     put_signals(&madang, &alice, &["session.closed", "session.opened", "session.closed"]).await;
     settled(&madang, &alice, &room, &mut at_bob).await;
     assert_eq!(unexpected(&at_bob, "presence", &alice), Vec::<Value>::new(), "she may be back in a minute");
@@ -261,7 +262,7 @@ async fn a_reconnect_goes_unnoticed() {
     put_signals(&madang, &alice, &["session.opened"]).await;
     assert_eq!(presence(&mut at_bob, &alice).await["online"], true);
     drop(first);
-    until_online(&bob, &room, &alice, false).await;
+    until_no_session(&madang, &alice).await;
     put_signals(&madang, &alice, &["session.closed"]).await;
     let _second = alice.connect().await;
     // The check that the first one's end made due comes late.
@@ -269,6 +270,32 @@ async fn a_reconnect_goes_unnoticed() {
     settled(&madang, &alice, &room, &mut at_bob).await;
     at_bob.catch_up().await;
     assert_eq!(unexpected(&at_bob, "presence", &alice), Vec::<Value>::new());
+}
+
+/// Whoever asked for the list within the grace would have seen somebody offline for ever: nobody is told of a return.
+#[tokio::test]
+async fn whoever_may_come_back_unnoticed_is_listed_as_online() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_alice = listen(&alice, &room, &["typing", "presence"]).await;
+    assert_eq!(is_listed_online(&alice, &room, &bob).await, false);
+    let first = bob.connect().await;
+    assert_eq!(presence(&mut at_alice, &bob).await["online"], true);
+    drop(first);
+    until_no_session(&madang, &bob).await;
+    settled(&madang, &bob, &room, &mut at_alice).await;
+    assert_eq!(is_listed_online(&alice, &room, &bob).await, true);
+    let second = bob.connect().await;
+    put_signals(&madang, &bob, &["session.opened", "session.check"]).await;
+    settled(&madang, &bob, &room, &mut at_alice).await;
+    assert_eq!(unexpected(&at_alice, "presence", &bob), Vec::<Value>::new());
+    assert_eq!(is_listed_online(&alice, &room, &bob).await, true);
+    drop(second);
+    until_no_session(&madang, &bob).await;
+    put_signals(&madang, &bob, &["session.closed", "session.check"]).await;
+    assert_eq!(presence(&mut at_alice, &bob).await["online"], false);
+    settled(&madang, &bob, &room, &mut at_alice).await;
+    assert_eq!(is_listed_online(&alice, &room, &bob).await, false);
 }
 
 /// The whole way, with no record of the test's own: the sweeper finds out that nobody came back.

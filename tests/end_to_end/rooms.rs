@@ -1,7 +1,6 @@
 //! Rooms over HTTP.
 
 use serde_json::{Value, json};
-use tests::deadline::eventually;
 use tests::runtime::unique;
 use tests::{Person, Runtime};
 
@@ -165,19 +164,13 @@ async fn members_are_listed_with_who_is_online() {
     let madang = Runtime::shared().await;
     let (alice, bob, carol) = (madang.person("alice").await, madang.person("bob").await, madang.person("carol").await);
     let room = alice.make_room(&[&bob, &carol]).await;
-    let at_bob = bob.connect().await;
+    let _at_bob = bob.connect().await;
     let path = format!("/rooms/{room}/members");
     let members = carol.http.get(&path).await.good(200);
     let member = |person: &Person, role: &str, online: bool| json!({"userId": person.id, "role": role, "joinedSeq": 1, "readSeq": 1, "online": online});
     let expected =
         json!([member(&alice, "owner", false), member(&bob, "member", true), member(&carol, "member", false)]);
     assert_eq!(members["members"], expected, "by user id");
-    drop(at_bob);
-    eventually("bob offline", async || {
-        let members = carol.http.get(&path).await.good(200);
-        (members["members"][1]["online"] == false).then_some(())
-    })
-    .await;
     let first = carol.http.get(&format!("{path}?limit=2")).await.good(200);
     assert_eq!(first["members"].as_array().unwrap().len(), 2);
     let second = carol.http.get(&format!("{path}?cursor={}", first["cursor"].as_str().unwrap())).await.good(200);

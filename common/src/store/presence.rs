@@ -1,11 +1,13 @@
 //! What others were last told of a user, beside what is: the part of the user's sessions that the announcing of
 //! presence reads, and the one attribute of it that it writes.
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::attributes::{number, text};
 use super::keys::{self, Key};
-use super::session::Sessions;
+use super::session::{Sessions, sessions_from_item};
 use super::{Store, StoreError, classify};
 use crate::auth::expired;
 use crate::id::UserId;
@@ -36,6 +38,22 @@ impl Presence {
 }
 
 impl Store {
+    /// Who of these users is there, as frames about presence tell it: with a session, or so lately without that others
+    /// are told nothing when one comes back.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn online(&self, users: &[UserId], now: Time) -> Result<HashSet<UserId>, StoreError> {
+        let mut online = HashSet::new();
+        for item in self.batch_get(&self.connections, users.iter().map(Key::sessions).collect()).await? {
+            let presence = Presence { sessions: sessions_from_item(&item, now)?, now };
+            if presence.is_online() || presence.is_announced() {
+                online.insert(keys::split_user(item.text("PK")?)?);
+            }
+        }
+        Ok(online)
+    }
+
     /// A user's presence, read consistently.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 //! `GET /rooms/{roomId}/members`.
 
-use std::collections::HashSet;
-
 use common::failure::Failure;
 use common::id::{RoomId, UserId};
 use common::ingress::require_member;
@@ -42,8 +40,7 @@ impl Api {
         let more = members.len() > limit;
         members.truncate(limit);
         let users: Vec<UserId> = members.iter().map(|member| member.user.clone()).collect();
-        let live = self.store.live_connections(&users, call.now).await?;
-        let online: HashSet<&UserId> = live.iter().map(|live| &live.user).collect();
+        let online = self.store.online(&users, call.now).await?;
         let view = |member| member_view(member, online.contains(&member.user));
         let cursor = users.last().filter(|_| more).map(|last| self.cursors.seal(&list, &call.user, last));
         Ok(Answer::ok(&MemberList { members: members.iter().map(view).collect(), cursor }))
