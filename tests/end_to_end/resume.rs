@@ -110,6 +110,32 @@ async fn large_events_are_cut_to_the_answers_size() {
     assert_eq!(bob.messages(&room).await, all);
 }
 
+/// Whoever has as many subscriptions as allowed may renew them: that takes no further place.
+#[tokio::test]
+async fn at_the_limit_subscriptions_are_renewed() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (second, third) = (alice.make_room(&[&bob]).await, alice.make_room(&[&bob]).await);
+    let mut at_bob = bob.join(&room).await;
+    at_bob.subscribe(&second).await;
+    let connection = madang.connection_of(&bob, &room).await;
+    let rows: Vec<Value> = (0..498)
+        .map(|number| {
+            let (partition, sort) = (format!("CONN#{connection}"), format!("SUB#other-{number}#json"));
+            json!({"PutRequest": {"Item": {"PK": {"S": partition}, "SK": {"S": sort}}}})
+        })
+        .collect();
+    for rows in rows.chunks(25) {
+        madang.table("BatchWriteItem", &json!({"RequestItems": {"connections": rows}})).await;
+    }
+    at_bob.subscribe(&room).await;
+    let many = |rooms: [&str; 2]| json!({"action": "subscribe", "roomIds": rooms});
+    let renewed = at_bob.request(many([&room, &second])).await;
+    assert_eq!(renewed["type"], "subscribed", "{renewed}");
+    at_bob.refused(json!({"action": "subscribe", "roomId": third}), "limit_reached").await;
+    at_bob.refused(many([&room, &third]), "limit_reached").await;
+}
+
 #[tokio::test]
 async fn many_rooms_are_subscribed_at_once() {
     let madang = Runtime::shared().await;

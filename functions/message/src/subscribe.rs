@@ -1,6 +1,8 @@
 //! `subscribe`: both rows first, then what was missed, then the membership once more; so no event falls between
 //! subscription and catch-up, and nobody catches up past their removal.
 
+use std::collections::HashSet;
+
 use common::auth::Principal;
 use common::code::ErrorCode;
 use common::codec::Form;
@@ -37,11 +39,13 @@ impl MessageFunction {
         now: Time,
     ) -> Result<Subscribed, Failure> {
         let wanted = match &rooms {
-            SubscribeRooms::One { .. } => 1,
-            SubscribeRooms::Many(rooms) => rooms.len(),
+            SubscribeRooms::One { room, .. } => std::slice::from_ref(room),
+            SubscribeRooms::Many(rooms) => rooms,
         };
-        if self.store.connection_subscriptions(&connection.id).await?.len() + wanted > SUBSCRIPTIONS_PER_CONNECTION_MAX
-        {
+        let subscriptions = self.store.connection_subscriptions(&connection.id).await?;
+        // A renewal takes no further place.
+        let subscribed: HashSet<&RoomId> = subscriptions.iter().map(|(room, _)| room).chain(wanted).collect();
+        if subscribed.len() > SUBSCRIPTIONS_PER_CONNECTION_MAX {
             return Err(ErrorCode::LimitReached.into());
         }
         let speaker = Speaker { connection, principal, terms: Terms { form: Form::Json, events: true, signals } };
