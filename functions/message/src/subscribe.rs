@@ -87,21 +87,22 @@ impl MessageFunction {
         now: Time,
     ) -> Result<Subscribed, Failure> {
         let Speaker { connection, principal, terms } = speaker;
-        for attempt in 1..=ATTEMPTS_MAX {
+        let mut attempt = 1;
+        let subscribed = loop {
             let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
             let memberships: Vec<(RoomId, Member)> =
                 entries.into_iter().map(|entry| (entry.head.room, entry.member)).collect();
-            let outcome = self.store.subscribe(&connection.id, principal, &memberships, terms, now).await;
-            match outcome {
-                Err(SubscribeError::Membership) if attempt < ATTEMPTS_MAX => {}
+            match self.store.subscribe(&connection.id, principal, &memberships, terms, now).await {
+                Err(SubscribeError::Membership) if attempt < ATTEMPTS_MAX => attempt += 1,
                 outcome => {
                     outcome.map_err(changed)?;
-                    break;
+                    break memberships;
                 }
             }
-        }
+        };
         // The heads are read behind the subscription: whatever comes after them comes as a frame.
-        let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
+        let mut entries = self.store.room_list_entries(&principal.user, &rooms).await?;
+        entries.retain(|entry| is_subscribed(&subscribed, &entry.head.room, &entry.member));
         let mut answers = Vec::with_capacity(rooms.len());
         for room in rooms {
             answers.push(match entries.iter().find(|entry| entry.head.room == room) {
@@ -118,10 +119,41 @@ impl MessageFunction {
     }
 }
 
+/// Whether a subscription rests on a membership as it is now. Whoever became a member meanwhile has none, and is told of
+/// the membership by a notice.
+fn is_subscribed(subscribed: &[(RoomId, Member)], room: &RoomId, now: &Member) -> bool {
+    subscribed.iter().any(|(subscribed, then)| subscribed == room && then.joined_seq == now.joined_seq)
+}
+
 /// What a client is told when something changed between reading and writing: to try again.
 fn changed(error: SubscribeError) -> Failure {
     match error {
         SubscribeError::Membership | SubscribeError::Connection => ErrorCode::Unavailable.into(),
         SubscribeError::Store(error) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::Seq;
+    use common::room::Role;
+
+    use super::*;
+
+    #[test]
+    fn whoever_becomes_a_member_while_subscribing_is_not_subscribed() {
+        let room = |name: &str| -> RoomId { name.parse().unwrap() };
+        let member = |joined: u64, read: u64| Member {
+            user: "bob".parse().unwrap(),
+            role: Role::Member,
+            joined_seq: Seq::new(joined).unwrap(),
+            read_seq: Seq::new(read).unwrap(),
+        };
+        let subscribed = [(room("one"), member(2, 2)), (room("two"), member(3, 3))];
+        let check = |name, now: Member, expected| assert_eq!(is_subscribed(&subscribed, &room(name), &now), expected);
+        check("one", member(2, 9), true);
+        check("two", member(3, 3), true);
+        check("one", member(3, 3), false);
+        check("three", member(2, 2), false);
     }
 }
