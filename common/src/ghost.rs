@@ -1,5 +1,5 @@
-//! Sessions whose connections died without a word: `$disconnect` is best effort. Where one session too many is refused,
-//! such a one must not keep its user out until the two hours are over.
+//! Sessions whose connections died without a word: `$disconnect` is best effort. Until the two hours are over, such a one
+//! must neither keep its user out nor cost a living one its place.
 
 use futures_util::future::join_all;
 use tracing::Instrument as _;
@@ -13,8 +13,7 @@ use crate::store::{LiveConnection, Store, StoreError};
 use crate::telemetry::trace;
 use crate::time::Time;
 
-/// Asks the gateway about each of a user's connections, and removes those that it does not know any more. Tells whether
-/// there was one. A connection so young that it may be inside its own `$connect` counts as alive.
+/// Asks the gateway about each of a user's connections, and removes those that it does not know any more. A connection so young that it may be inside its own `$connect` counts as alive.
 ///
 /// # Errors
 /// The table cannot be read or written.
@@ -24,33 +23,30 @@ pub async fn clear(
     producer: &Producer,
     user: &UserId,
     now: Time,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let sessions = store.live_connections(std::slice::from_ref(user), now).await?;
     let established = sessions.iter().filter(|session| session.is_established(now));
     let is_gone = |session: &LiveConnection| {
         let connection = session.connection.clone();
         async move { (outbound.ask_about(&connection).await == Err(PostError::Gone)).then_some(connection) }
     };
-    let mut cleared = false;
     for connection in join_all(established.map(is_gone)).await.into_iter().flatten() {
         let span = trace::connection(&connection, None);
-        cleared |= remove(store, producer, user, &connection, now).instrument(span).await?;
+        remove(store, producer, user, &connection, now).instrument(span).await?;
     }
-    Ok(cleared)
+    Ok(())
 }
 
-/// Tells whether the connection was still in the table.
 async fn remove(
     store: &Store,
     producer: &Producer,
     user: &UserId,
     connection: &ConnectionId,
     now: Time,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     tracing::info!("a connection died without a word");
-    let was_there = store.remove_gone(connection, now).await?.is_some();
-    if was_there {
+    if store.remove_gone(connection, now).await?.is_some() {
         session_signal(producer, user, SignalBody::Closed {}, now).await;
     }
-    Ok(was_there)
+    Ok(())
 }

@@ -142,6 +142,43 @@ async fn the_dead_do_not_keep_the_living_out() {
     }
 }
 
+/// A line that drops is not always reported: the device that lost it comes back, and must not cost another its place.
+#[tokio::test]
+async fn the_dead_give_way_before_the_oldest_of_the_living() {
+    let madang = Runtime::start_with::<&str>(&[], &[("SESSIONS_PER_USER", "2")]);
+    let (alice, bob, room) = madang.pair().await;
+    madang.faults(json!({"dropDisconnect": true})).await;
+    for (person, by_handshake) in [(&alice, true), (&bob, false)] {
+        let mut oldest = person.join(&room).await;
+        let living = madang.connection_of(person, &room).await;
+        drop(person.connect().await);
+        for connection in madang.sessions_of(person).await {
+            if connection != living {
+                eventually("the end of a connection", async || (!madang.is_open(&connection).await).then_some(()))
+                    .await;
+            }
+            ghosts::age(&madang, person, &connection).await;
+        }
+        let mut newest = if by_handshake {
+            person.connect().await
+        } else {
+            let mut pending = person.open("", &[]).await.unwrap();
+            let answer = pending.request(json!({"action": "auth", "token": person.token})).await;
+            assert_eq!(answer["type"], "authenticated", "{answer}");
+            pending
+        };
+        assert!(is_live(&mut oldest, &room).await);
+        assert!(is_live(&mut newest, &room).await);
+        assert_eq!(madang.sessions_of(person).await.len(), 2);
+        // With all of them alive it is the oldest.
+        let mut third = person.connect().await;
+        assert_eq!(oldest.closed().await, Closed { code: Some(1000) });
+        assert_replaced(&oldest);
+        assert!(is_live(&mut newest, &room).await);
+        assert!(is_live(&mut third, &room).await);
+    }
+}
+
 /// Dead connections counted against the limit for ever elsewhere: RocketChat/Rocket.Chat #6610 (case 65).
 #[tokio::test]
 async fn connections_whose_end_nobody_reported_give_way() {

@@ -45,7 +45,7 @@ use aws_sdk_dynamodb::{Client, Config};
 
 use crate::code::ErrorCode;
 use crate::complaint::Complaint;
-use crate::config::{SessionConfig, StoreConfig};
+use crate::config::{SessionConfig, SessionPolicy, StoreConfig};
 use crate::limits::{BATCH_GET_MAX_KEYS, BATCH_WRITE_MAX_ITEMS};
 use crate::metrics::Metrics;
 use attributes::Item;
@@ -92,6 +92,7 @@ impl From<StoreError> for ErrorCode {
 }
 
 /// Both tables.
+#[derive(Clone)]
 pub struct Store {
     client: Client,
     chat: String,
@@ -124,6 +125,14 @@ impl Store {
             session_config: config.sessions,
             metrics,
         }
+    }
+
+    /// The same tables, where one session too many is refused whatever the policy: before one of the others gives way,
+    /// the dead among them are to be found.
+    #[must_use]
+    pub fn refusing(&self) -> Self {
+        let session_config = SessionConfig { policy: SessionPolicy::Refuse, ..self.session_config };
+        Self { session_config, ..self.clone() }
     }
 
     fn count_read(&self, consumed: Option<&ConsumedCapacity>) {

@@ -72,13 +72,11 @@ impl Connect {
         Ok(subprotocol.map_or_else(WebSocketResponse::accepted, WebSocketResponse::subprotocol))
     }
 
-    /// Writes the connection; where its user has too many sessions, once more without those that are dead.
+    /// Writes the connection; where its user has too many sessions, by the policy, once those that are dead are removed.
     async fn put(&self, connection: &Connection, now: Time) -> Result<Vec<LiveConnection>, OpenError> {
-        match (self.store.put_connection(connection, now).await, &connection.state) {
+        match (self.store.refusing().put_connection(connection, now).await, &connection.state) {
             (Err(OpenError::SessionLimit), ConnectionState::Live(principal)) => {
-                if !ghost::clear(&self.store, &self.outbound, &self.producer, &principal.user, now).await? {
-                    return Err(OpenError::SessionLimit);
-                }
+                ghost::clear(&self.store, &self.outbound, &self.producer, &principal.user, now).await?;
                 self.store.put_connection(connection, now).await
             }
             (outcome, _) => outcome,

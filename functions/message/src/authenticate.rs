@@ -52,10 +52,9 @@ impl MessageFunction {
         principal: &Principal,
         now: Time,
     ) -> Result<(), Stop> {
-        let mut outcome = self.store.authenticate(connection, dialect, principal, now).await;
-        if let Err(OpenError::SessionLimit) = outcome
-            && ghost::clear(&self.store, &self.outbound, &self.producer, &principal.user, now).await?
-        {
+        let mut outcome = self.store.refusing().authenticate(connection, dialect, principal, now).await;
+        if let Err(OpenError::SessionLimit) = outcome {
+            ghost::clear(&self.store, &self.outbound, &self.producer, &principal.user, now).await?;
             outcome = self.store.authenticate(connection, dialect, principal, now).await;
         }
         let replaced = match outcome {
