@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tests::deadline::eventually;
 use tests::person::assert_dense;
-use tests::{Client, Person, Runtime};
+use tests::stomp::Frame;
+use tests::{Client, Person, Runtime, Stomp};
 
 async fn members(person: &Person, room: &str) -> Vec<(String, String)> {
     let list = person.http.get(&format!("/rooms/{room}/members")).await.good(200);
@@ -84,6 +85,25 @@ async fn a_group_lives() {
     assert_eq!(kinds, expected);
     at_alice.catch_up().await;
     assert_eq!(at_alice.events(&room), log[1..], "live and history are the same");
+}
+
+/// Whatever device one leaves on: the others, subscribed or not, know of it.
+#[tokio::test]
+async fn whoever_leaves_is_told_on_all_devices() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut laptop) = (alice.connect().await, alice.connect().await);
+    let (mut at_bob, mut tablet) = (bob.join(&room).await, Stomp::connect(&alice).await);
+    tablet.subscribe_queue("q").await;
+    at_alice.act(json!({"action": "leave", "roomId": room, "successor": bob.id})).await;
+    let left = at_bob.event(&room, "member.left").await;
+    for device in [&mut at_alice, &mut laptop] {
+        assert_eq!(device.notice(&room, "left").await["event"], left);
+    }
+    let notice = |frame: &Frame| frame.get("type") == Some("notice");
+    let notice = tablet.frame_where("the notice", notice).await.json();
+    assert_eq!((&notice["kind"], &notice["event"]), (&json!("left"), &left));
+    assert_eq!(at_bob.notice(&room, "role").await["event"], left);
 }
 
 /// The same over HTTP.

@@ -298,6 +298,8 @@ pub enum NoticeKind {
     Invited,
     /// The user was removed from a room; their subscriptions to it are over.
     Kicked,
+    /// The user left a room, perhaps on another device; their subscriptions to it are over.
+    Left,
     /// The user may do more, or less, in a room.
     Role,
 }

@@ -138,8 +138,8 @@ impl Consumer {
         now: Time,
         parcels: &mut Parcels,
     ) -> Result<(), Failure> {
-        let notice = |event| concerned(event).map(|(user, kind)| (user, kind, event));
-        let notices: Vec<Notice> = events.iter().filter_map(notice).collect();
+        let notices = |event| concerned(event).map(move |(user, kind)| (user, kind, event));
+        let notices: Vec<Notice> = events.iter().flat_map(notices).collect();
         if notices.is_empty() { Ok(()) } else { self.pack_each(&notices, traces, now, parcels).await }
     }
 
@@ -170,16 +170,18 @@ impl Consumer {
 /// Who is told what about which event.
 type Notice<'a> = (&'a UserId, NoticeKind, &'a RoomEvent);
 
-/// Whom an event concerns beside its room's subscribers.
-const fn concerned(event: &RoomEvent) -> Option<(&UserId, NoticeKind)> {
-    match &event.body {
-        EventBody::MemberInvited { user } => Some((user, NoticeKind::Invited)),
-        EventBody::MemberKicked { user } => Some((user, NoticeKind::Kicked)),
-        EventBody::MemberRole { user, .. } | EventBody::MemberLeft { successor: Some(user), .. } => {
-            Some((user, NoticeKind::Role))
+/// Whom an event concerns beside its room's subscribers: one, and perhaps another.
+fn concerned(event: &RoomEvent) -> impl Iterator<Item = (&UserId, NoticeKind)> {
+    let (one, other) = match &event.body {
+        EventBody::MemberInvited { user } => (Some((user, NoticeKind::Invited)), None),
+        EventBody::MemberKicked { user } => (Some((user, NoticeKind::Kicked)), None),
+        EventBody::MemberRole { user, .. } => (Some((user, NoticeKind::Role)), None),
+        EventBody::MemberLeft { user, successor } => {
+            (Some((user, NoticeKind::Left)), successor.as_ref().map(|user| (user, NoticeKind::Role)))
         }
-        _ => None,
-    }
+        _ => (None, None),
+    };
+    one.into_iter().chain(other)
 }
 
 /// Connections that wait for an event of theirs, with the event's command.
