@@ -13,7 +13,8 @@ use crate::store::{LiveConnection, Store, StoreError};
 use crate::telemetry::trace;
 use crate::time::Time;
 
-/// Asks the gateway about each of a user's connections, and removes those that it does not know any more. A connection so young that it may be inside its own `$connect` counts as alive.
+/// Asks the gateway about each of a user's connections, and removes those that it does not know any more. A connection so
+/// young that it may be inside its own `$connect` counts as alive.
 ///
 /// # Errors
 /// The table cannot be read or written.

@@ -159,12 +159,6 @@ impl FrameId {
     pub fn new(time: crate::time::Time, random: u128) -> Self {
         Self(Ulid::from_parts(u64::try_from(time.unix_ms()).unwrap_or_default(), random))
     }
-
-    /// The time that it was given.
-    #[must_use]
-    pub fn time(self) -> crate::time::Time {
-        crate::time::Time::from_unix_ms(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
-    }
 }
 
 impl fmt::Display for FrameId {
