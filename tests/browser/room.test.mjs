@@ -18,29 +18,14 @@ after(async () => {
   if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
 });
 
-/** Opens a room as somebody would, by the form. */
-async function createRoom(window, name, people = "") {
-  await window.page.click("nav summary");
-  await window.page.fill("#room-title", name);
-  await window.page.fill("#room-people", people);
-  await window.page.click("#group button");
-  await waitFor(async () => (await window.page.textContent("#room-name")) === name, "the new room to open");
-}
-
 const unread = (window, name, count) =>
   waitFor(async () => (await window.room(name))?.unread === count, `${name} to have ${count || "nothing"} unread`);
-const notice = (window, words) => waitFor(async () => words.test(await window.page.textContent("#notice")), `the notice ${words}`);
 const nothingWrong = () => (assert.deepEqual(browser.faults, []), assert.deepEqual(browser.strangers, []));
-/** The frames of an action that a window has sent, the oldest first, as its panel shows them. */
-const sent = async (window, action) => {
-  const frames = await window.page.$$eval("#frames li.out", (items) => items.map((item) => [item.dataset.kind, item.textContent]));
-  return frames.filter(([kind]) => kind === action).map(([, text]) => text).reverse();
-};
 
 test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t) => {
   const alice = await browser.open("/?user=alice");
   const dave = await browser.open("/?user=dave");
-  await createRoom(alice, "정원 모임", "bob");
+  await alice.create("정원 모임", "bob");
   await alice.say("누가 더 올까요?");
   await alice.shows("누가 더 올까요?");
 
@@ -67,9 +52,9 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
 
   await t.test("a refusal is told in words", async () => {
     await invite("dave");
-    await notice(alice, /It is so already.*no_change/);
+    await alice.notice(/It is so already.*no_change/);
     await alice.onMember("alice", "Make member");
-    await notice(alice, /keeps an owner.*last_owner/);
+    await alice.notice(/keeps an owner.*last_owner/);
   });
 
   await t.test("an admin may do more, at once", async () => {
@@ -125,7 +110,7 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
 test("what one person says stands in the order of its saying", { timeout: 10 * 60_000 }, async (t) => {
   const alice = await browser.open("/?user=alice");
   const bob = await browser.open("/?user=bob");
-  await createRoom(alice, "한달음", "bob");
+  await alice.create("한달음", "bob");
   await waitFor(() => bob.room("한달음"), "bob to see the room");
   await bob.enter("한달음");
   let total = 0;
@@ -173,7 +158,7 @@ test("what one person says stands in the order of its saying", { timeout: 10 * 6
 test("what is edited or taken back changes everywhere, and stays so", { timeout: 10 * 60_000 }, async (t) => {
   const alice = await browser.open("/?user=alice");
   const bob = await browser.open("/?user=bob");
-  await createRoom(alice, "고쳐 쓰기", "bob");
+  await alice.create("고쳐 쓰기", "bob");
   await waitFor(() => bob.room("고쳐 쓰기"), "bob to see the room");
   await bob.enter("고쳐 쓰기");
   const says = async (text) => (await alice.say(text), await bob.shows(text), await alice.shows(text));
@@ -236,7 +221,7 @@ test("what is edited or taken back changes everywhere, and stays so", { timeout:
 test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 }, async (t) => {
   const minji = await browser.open("/?user=minji");
   const yusuf = await browser.open("/?user=yusuf");
-  await createRoom(minji, "연못", "yusuf");
+  await minji.create("연못", "yusuf");
   await waitFor(() => yusuf.room("연못"), "Yusuf to see the room");
   await yusuf.enter("alice");
   const says = async (text) => (await minji.say(text), await minji.shows(text));
@@ -266,8 +251,8 @@ test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 
     await yusuf.enter("연못");
     await unread(yusuf, "연못", "");
     const seq = Number(await yusuf.page.textContent("#seq"));
-    await waitFor(async () => (await sent(yusuf, "read")).length === 1, "the read frame");
-    assert.match((await sent(yusuf, "read"))[0], new RegExp(`seq ${seq}\\b`));
+    await waitFor(async () => (await yusuf.sent("read")).length === 1, "the read frame");
+    assert.match((await yusuf.sent("read"))[0], new RegExp(`seq ${seq}\\b`));
     assert.doesNotMatch(await yusuf.page.title(), /\(/);
   });
 
@@ -277,10 +262,10 @@ test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 
     await yusuf.shows("보고 있나요?");
     await unread(yusuf, "연못", "1");
     assert.match(await yusuf.page.title(), /^\(1\) /);
-    assert.equal((await sent(yusuf, "read")).length, 1);
+    assert.equal((await yusuf.sent("read")).length, 1);
     await yusuf.comeBack();
     await unread(yusuf, "연못", "");
-    await waitFor(async () => (await sent(yusuf, "read")).length === 2, "the second read frame");
+    await waitFor(async () => (await yusuf.sent("read")).length === 2, "the second read frame");
   });
   nothingWrong();
   for (const window of [minji, yusuf]) await window.page.close();
@@ -289,7 +274,7 @@ test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 
 test("what is seen and written is told to those who watch", { timeout: 10 * 60_000 }, async (t) => {
   const minji = await browser.open("/?user=minji");
   const yusuf = await browser.open("/?user=yusuf");
-  await createRoom(minji, "대청마루", "yusuf, haru");
+  await minji.create("대청마루", "yusuf, haru");
   await waitFor(() => yusuf.room("대청마루"), "yusuf to see the room");
   await yusuf.enter("대청마루");
   const readers = (window, text) => window.page.locator("#messages li", { hasText: text }).locator(".readers").textContent();
@@ -317,7 +302,7 @@ test("what is seen and written is told to those who watch", { timeout: 10 * 60_0
   });
 
   await t.test("typing is shown, told rarely, and over with the message", async () => {
-    const before = (await sent(yusuf, "typing")).length;
+    const before = (await yusuf.sent("typing")).length;
     const started = Date.now();
     await waitFor(async () => {
       // Typing that comes five seconds late is shown to nobody: on a slow machine he goes on typing.
@@ -325,7 +310,7 @@ test("what is seen and written is told to those who watch", { timeout: 10 * 60_0
       await yusuf.page.locator("#input").pressSequentially("천천히 씁니다");
       return /yusuf.* is typing/.test(await minji.page.textContent("#typing"));
     }, "the hint");
-    const told = (await sent(yusuf, "typing")).length - before;
+    const told = (await yusuf.sent("typing")).length - before;
     assert.ok(told >= 1 && told <= 1 + (Date.now() - started) / 3_000, `told ${told} times`);
     await browser.photograph(minji.page, "typing");
     await yusuf.page.press("#input", "Enter");
@@ -360,7 +345,7 @@ test("the oldest of too many windows steps back, and says so", { timeout: 10 * 6
 
 test("the figures count what is said, while one looks", async () => {
   const alice = await browser.open("/?user=alice");
-  await createRoom(alice, "Figures");
+  await alice.create("Figures");
   const figure = async (name) => {
     const rows = await alice.page.$$eval("#figures tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
     return Number(new Map(rows).get(name) ?? 0);

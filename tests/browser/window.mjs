@@ -95,6 +95,31 @@ export class Window {
     await this.page.press("#input", "Enter");
   }
 
+  /** Opens a room as somebody would, by the form. */
+  async create(name, people = "") {
+    await this.page.click("nav summary");
+    await this.page.fill("#room-title", name);
+    await this.page.fill("#room-people", people);
+    await this.page.click("#group button");
+    await waitFor(async () => (await this.page.textContent("#room-name")) === name, "the new room to open");
+  }
+
+  /** The frames of an action that this window has sent, the oldest first, as its panel shows them. */
+  async sent(action) {
+    const frames = await this.page.$$eval("#frames li.out", (items) => items.map((item) => [item.dataset.kind, item.textContent]));
+    return frames.filter(([kind]) => kind === action).map(([, text]) => text).reverse();
+  }
+
+  notice(words) {
+    return waitFor(async () => words.test(await this.page.textContent("#notice")), `the notice ${words}`);
+  }
+
+  /** Waits until the open room's messages are these, and no more. */
+  async showsAll(expected) {
+    await waitFor(async () => (await this.messages()).length >= expected.length, "all messages to be shown");
+    assert.deepEqual(texts(await this.messages()), expected);
+  }
+
   /** Says several things in one tick, sooner than anything can be answered. Each is shown at once, as on its way. */
   async sayAtOnce(texts) {
     const shown = await this.page.evaluate((texts) => {
@@ -145,8 +170,9 @@ export class Window {
 
   /** Presses a button of a member or of a message. */
   async onMember(user, button) {
-    await this.page.click(`#members li[data-user=${JSON.stringify(user)}] summary`);
-    await this.page.click(`#members li[data-user=${JSON.stringify(user)}] button:has-text(${JSON.stringify(button)})`);
+    const member = this.page.locator(`#members li[data-user=${JSON.stringify(user)}]`);
+    if (!(await member.locator(".acts").isVisible())) await member.locator("summary").click();
+    await member.locator("button", { hasText: button }).click();
   }
 
   async onMessage(text, button) {
