@@ -1,0 +1,188 @@
+// What goes wrong on the way: refusals, lost frames and lost answers, lines that do not last. What was said stands in the
+// room once and in its order, what cannot be said is told, and nothing is tried for ever.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+
+import { startRuntime, waitFor } from "./runtime.mjs";
+import { Browser } from "./window.mjs";
+
+let runtime, browser, alice, bob;
+
+before(async () => {
+  runtime = await startRuntime();
+  browser = await Browser.start(runtime);
+});
+after(async () => {
+  await browser?.stop();
+  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
+});
+beforeEach(async (t) => {
+  [alice, bob] = [await browser.open("/?user=alice"), await browser.open("/?user=bob")];
+  await alice.create(t.name, "bob");
+  await waitFor(() => bob.room(t.name), "bob to see the room");
+  await bob.enter(t.name);
+});
+afterEach(async () => {
+  for (const window of [alice, bob]) await window.page.close();
+  assert.deepEqual(browser.faults, []);
+  assert.deepEqual(browser.strangers, []);
+});
+
+const failed = (window) => window.page.$$eval("#messages li[data-state=failed] .mark", (marks) => marks.map((mark) => mark.textContent));
+const bothShow = async (expected) => {
+  for (const window of [alice, bob]) await window.showsAll(expected);
+};
+/** From here on the window's time can be moved forward. */
+const takeTheClock = async (window) => {
+  await window.page.clock.install();
+  await window.page.reload();
+  await window.ready();
+};
+const refusal = ({ id }, code) => ({ type: "error", id, code, message: "No.", retryable: false });
+
+test("too long for a frame", async () => {
+  await alice.sayAtOnce(["길".repeat(11_000), "그다음"]);
+  await bothShow(["그다음"]);
+  assert.match((await failed(alice))[0], /content_too_long/);
+  await alice.page.reload();
+  await alice.ready();
+  await alice.say("다시");
+  await bothShow(["그다음", "다시"]);
+  assert.match((await failed(alice))[0], /content_too_long/, "it stays refused");
+});
+
+test("half an emoji", async () => {
+  await alice.page.$eval("#input", (input) => {
+    input.value = "반쪽 \ud83d";
+    input.form.requestSubmit();
+  });
+  await alice.say("온전한 🌙");
+  await bothShow(["반쪽 \ufffd", "온전한 🌙"]);
+});
+
+test("said in a room that is not open", async (t) => {
+  await alice.create("앞방");
+  await alice.enter(t.name);
+  alice.refuse = true;
+  await alice.cut();
+  await alice.page.waitForSelector("#state[data-state=waiting]");
+  await alice.sayAtOnce(["두고 간 글 1", "두고 간 글 2"]);
+  await alice.enter("앞방");
+  await alice.page.reload();
+  alice.refuse = false;
+  await alice.ready();
+  await bob.showsAll(["두고 간 글 1", "두고 간 글 2"]);
+  assert.equal(await alice.page.textContent("#room-name"), "앞방", "it goes out from behind");
+  await alice.enter(t.name);
+  await alice.showsAll(["두고 간 글 1", "두고 간 글 2"]);
+});
+
+test("an expired token", async () => {
+  let refused = 0;
+  alice.answer = (frame) => (frame.action === "send" && refused++ === 0 ? refusal(frame, "token_expired") : null);
+  await alice.sayAtOnce(["가", "나"]);
+  await bothShow(["가", "나"]);
+  assert.deepEqual(await failed(alice), []);
+});
+
+test("refused for good", async () => {
+  await alice.say("길".repeat(4_001));
+  await waitFor(async () => (await failed(alice)).length, "the refusal");
+  await alice.page.reload();
+  await alice.ready();
+  await alice.say("그래도");
+  await bothShow(["그래도"]);
+  assert.equal((await alice.sent("send")).length, 1, "what was refused is not tried again by itself");
+  assert.match((await failed(alice))[0], /content_too_long/);
+});
+
+test("lines that do not last", async () => {
+  await alice.page.addInitScript(() => (Math.random = () => 0.999));
+  await takeTheClock(alice);
+  const cut = async (seconds) => {
+    await alice.cut();
+    await waitFor(async () => (await alice.page.textContent("#state")).includes(`reconnecting in ${seconds} s`), `a wait of ${seconds} s`);
+    await alice.page.clock.fastForward(seconds * 1_000);
+    await alice.page.waitForSelector("#state[data-state=open]");
+  };
+  for (const seconds of [1, 2, 4]) await cut(seconds);
+  await alice.page.clock.fastForward(60_000);
+  await cut(1);
+
+  alice.push({ type: "bye", code: "protocol_error", reconnect: "backoff", retryAfterMs: 9_000 });
+  await alice.cut();
+  await alice.page.waitForSelector("#state[data-state=waiting]");
+  const online = () => alice.page.evaluate(() => (dispatchEvent(new Event("online")), document.getElementById("state").dataset.state));
+  assert.equal(await online(), "waiting", "not sooner than the server asks for");
+  await alice.page.clock.fastForward(9_000);
+  await alice.page.waitForSelector("#state[data-state=open]");
+});
+
+test("removed and invited, learnt late", async () => {
+  const held = [];
+  const again = async () => {
+    const before = await alice.page.locator("#messages li.event").count();
+    await alice.onMember("bob", "Remove");
+    await waitFor(async () => !("bob" in (await alice.members())), "bob to be gone");
+    await alice.page.fill("#guests", "bob");
+    await alice.page.click("#invite button");
+    await waitFor(async () => (await alice.page.locator("#messages li.event").count()) === before + 2, "bob to be back");
+  };
+
+  bob.swallow = (frame) => frame.type === "events" || frame.kind === "kicked";
+  await again();
+  bob.swallow = () => false;
+  await alice.say("들리나요?");
+  await bothShow(["들리나요?"]);
+
+  bob.swallow = (frame) => held.push(frame);
+  await again();
+  const kicked = await waitFor(() => held.some(({ kind }) => kind === "invited") && held.find(({ kind }) => kind === "kicked"), "both notices");
+  bob.swallow = () => false;
+  const listed = bob.page.waitForResponse((response) => /\/rooms\?/.test(response.url()));
+  bob.push({ type: "events", roomId: "g-unknown", events: [] });
+  await (await listed).finished();
+  bob.push(kicked);
+  await alice.say("그리고 지금은?");
+  await bothShow(["들리나요?", "그리고 지금은?"]);
+});
+
+test("no more subscriptions", async () => {
+  await takeTheClock(alice);
+  alice.answer = (frame) => (frame.action === "subscribe" && frame.roomId ? refusal(frame, "limit_reached") : null);
+  await alice.cut();
+  await alice.page.clock.fastForward(1_000);
+  await alice.notice(/limit_reached/);
+  const asked = (await alice.sent("subscribe")).length;
+  await alice.page.clock.fastForward(10_000);
+  await alice.say("Still here");
+  await alice.shows("Still here");
+  assert.equal((await alice.sent("subscribe")).length, asked, "it is asked once");
+});
+
+test("a lost answer to a new room", async () => {
+  await alice.page.route((url) => url.pathname === "/rooms", async (route) => {
+    if (route.request().method() !== "POST") return route.fallback();
+    await route.fetch();
+    await route.abort();
+    await alice.page.unroute((url) => url.pathname === "/rooms");
+  }, { times: 1 });
+  await alice.page.click("nav summary");
+  await alice.page.fill("#room-title", "처음 이름");
+  await alice.page.click("#group button");
+  await waitFor(() => alice.room("처음 이름"), "the room to be there all the same");
+  await alice.page.fill("#room-title", "다른 이름");
+  await alice.page.click("#group button");
+  await waitFor(async () => (await alice.page.textContent("#room-name")) === "다른 이름", "the other room to open");
+});
+
+test("a lost refusal", async () => {
+  await takeTheClock(alice);
+  alice.answer = ({ action, id, clientMessageId }) => (action === "send" ? { type: "ack", id, clientMessageId, commandId: "01JD" } : null);
+  await alice.page.route(/\/commands\/01JD\?clientMessageId=/, (route) => route.fulfill({ json: { state: "refused", code: "forbidden" } }));
+  await alice.say("들렸나요?");
+  await alice.page.waitForSelector("#messages li[data-state=acked]");
+  await alice.page.clock.fastForward(10_000);
+  await waitFor(async () => /forbidden/.test((await failed(alice))[0]), "the refusal to be shown");
+});
