@@ -143,7 +143,7 @@ fn body(answer: &Value) -> Value {
 async fn the_samples_are_answered_and_people_talk() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
-    tests::program();
+    assert!(tests::program().exists());
     let started = SystemTime::now();
     let madang = tokio::task::spawn_blocking(move || {
         Runtime::start(&["--invoke-url", &url, "--allow-origin", "https://chat.example"])
