@@ -1,7 +1,5 @@
 //! The cache of memberships: what it saves, and that nothing depends on it. With a real Redis server for each test.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test, in its helpers too")]
-
 mod away;
 mod cost;
 mod kept;
