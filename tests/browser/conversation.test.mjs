@@ -2,21 +2,12 @@
 // connection in the middle, and every message once and in order in both windows.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { startRuntime, waitFor } from "./runtime.mjs";
+import { waitFor } from "./runtime.mjs";
 import { Browser, texts } from "./window.mjs";
 
-let runtime, browser;
-
-before(async () => {
-  runtime = await startRuntime();
-  browser = await Browser.start(runtime);
-});
-after(async () => {
-  await browser?.stop();
-  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
-});
+const browser = new Browser();
 
 test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 }, async (t) => {
   const expected = [];
@@ -25,7 +16,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
 
   await t.test("a second window asks who comes", async () => {
     const page = await browser.context.newPage();
-    await page.goto(`${runtime.url}/`);
+    await page.goto(`${browser.runtime.url}/`);
     await page.waitForSelector("dialog[open]");
     assert.match(await page.textContent("#taken"), /alice is already here/);
     await browser.photograph(page, "who");
@@ -125,7 +116,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
   });
 
   await t.test("no token is shown, nobody else is asked, nothing went wrong", async () => {
-    const { token } = await (await fetch(`${runtime.url}/dev/token?sub=alice`)).json();
+    const { token } = await (await fetch(`${browser.runtime.url}/dev/token?sub=alice`)).json();
     const shown = await alice.page.$eval("#frames", (frames) => frames.textContent);
     assert.ok(!shown.includes(token.split(".")[0] + "."), "a token is shown");
     assert.match(shown, /token=‹redacted›/);
@@ -134,9 +125,9 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
   });
 
   await t.test("history over HTTP agrees", async () => {
-    const { token } = await (await fetch(`${runtime.url}/dev/token?sub=alice`)).json();
+    const { token } = await (await fetch(`${browser.runtime.url}/dev/token?sub=alice`)).json();
     const roomId = decodeURIComponent(new URL(alice.page.url()).hash.slice(1));
-    const answer = await fetch(`${runtime.url}/rooms/${roomId}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
+    const answer = await fetch(`${browser.runtime.url}/rooms/${roomId}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
     const { messages } = await answer.json();
     assert.deepEqual(texts(messages.map(({ content }) => ({ text: content }))).reverse(), expected);
   });

@@ -2,21 +2,12 @@
 // unread and who has read it. Every step is done by hand on one page and seen on another's.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { startRuntime, waitFor } from "./runtime.mjs";
+import { waitFor } from "./runtime.mjs";
 import { Browser, texts } from "./window.mjs";
 
-let runtime, browser;
-
-before(async () => {
-  runtime = await startRuntime();
-  browser = await Browser.start(runtime);
-});
-after(async () => {
-  await browser?.stop();
-  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
-});
+const browser = new Browser();
 
 const unread = (window, name, count) =>
   waitFor(async () => (await window.room(name))?.unread === count, `${name} to have ${count || "nothing"} unread`);

@@ -2,21 +2,14 @@
 // room once and in its order, what cannot be said is told, and nothing is tried for ever.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 
-import { startRuntime, waitFor } from "./runtime.mjs";
+import { waitFor } from "./runtime.mjs";
 import { Browser } from "./window.mjs";
 
-let runtime, browser, alice, bob;
+const browser = new Browser();
+let alice, bob;
 
-before(async () => {
-  runtime = await startRuntime();
-  browser = await Browser.start(runtime);
-});
-after(async () => {
-  await browser?.stop();
-  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
-});
 beforeEach(async (t) => {
   [alice, bob] = [await browser.open("/?user=alice"), await browser.open("/?user=bob")];
   await alice.create(t.name, "bob");

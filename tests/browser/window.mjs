@@ -5,26 +5,32 @@ import assert from "node:assert/strict";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-import { waitFor } from "./runtime.mjs";
+import { startRuntime, waitFor } from "./runtime.mjs";
 
 const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const PAGE = fileURLToPath(new URL("../../infra/local/page/index.html", import.meta.url));
 
-/** A browser for one runtime. It gathers what goes wrong in its pages, and whom they ask beside the runtime. */
+/** A browser for all tests of a file, on a runtime of their own. It gathers what goes wrong in its pages, and whom they ask beside the runtime. */
 export class Browser {
   faults = [];
   strangers = [];
 
-  static async start(runtime) {
-    const browser = Object.assign(new Browser(), { runtime });
-    browser.process = await chromium.launch({ executablePath: BROWSER, args: QUIET });
-    browser.screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
-    browser.context = await browser.newContext();
-    return browser;
+  constructor() {
+    before(async () => {
+      this.runtime = await startRuntime();
+      this.process = await chromium.launch({ executablePath: BROWSER, args: QUIET });
+      this.screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
+      this.context = await this.newContext();
+    });
+    after(async () => {
+      await this.process?.close();
+      if (this.runtime) assert.equal(await this.runtime.stop(), 0, "the runtime ends cleanly");
+    });
   }
 
   /** Another person's machine, or another device of the same person: it shares nothing with the others. */
@@ -51,8 +57,6 @@ export class Browser {
     await page.bringToFront();
     await page.screenshot({ path: join(this.screenshots, `${name}.png`), animations: "disabled" });
   }
-
-  stop = () => this.process.close();
 }
 
 /** One window of one person. */

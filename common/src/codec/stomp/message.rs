@@ -315,6 +315,10 @@ mod tests {
         assert_eq!(value(&headers, "message"), Some(ErrorCode::NotMember.sentence()));
         assert_eq!((value(&headers, "receipt-id"), body), (Some("x:1"), json::encode(&frame)));
         assert_eq!(receipt("a\\c:", None), "RECEIPT\nreceipt-id:a\\c:\n\n\0");
+        let [one, other] = [1, 2].map(|random| CommandId::new(Time::from_unix_ms(0), random));
+        let (single, both) = (Commands::One { command_id: one }, Commands::Many { command_ids: vec![one, other] });
+        assert_eq!(receipt("r", Some(&single)), format!("RECEIPT\nreceipt-id:r\ncommand-id:{one}\n\n\0"));
+        assert_eq!(receipt("r", Some(&both)), format!("RECEIPT\nreceipt-id:r\ncommand-ids:{one},{other}\n\n\0"));
     }
 
     #[test]

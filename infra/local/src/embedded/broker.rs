@@ -327,12 +327,14 @@ mod tests {
             let refused = until(&sender, "chat-messages", false).await.unwrap_err();
             assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::ThrottlingQuotaExceeded), "round {round}");
             assert!(until(&other, "chat-messages", false).await.is_err());
-            // What comes while it sees to its refusals may slip through.
+            let mut slipped = 0;
             for _ in 0..50 {
-                until(&sender, "chat-messages", false).await.unwrap_err();
+                slipped += u32::from(produce(&sender, "chat-messages", b"x").await.is_ok());
             }
             gate.accept("chat-presence");
-            until(&sender, "chat-messages", false).await.unwrap_err();
+            slipped += u32::from(produce(&sender, "chat-messages", b"x").await.is_ok());
+            // One that comes just while it sees to its refusals.
+            assert!(slipped <= 1, "{slipped} of 51");
             let lift = gate.lift();
             until(&sender, "chat-messages", true).await.unwrap();
             drop(lift);

@@ -573,7 +573,7 @@ async fn a_large_backlog_refuses_records_and_loses_none() {
     let mut slipped = 0;
     while cluster.send(1, "x").await.is_ok() {
         slipped += 1;
-        assert!(slipped < 20, "never refused");
+        assert!(slipped <= 1, "not refused");
     }
     source.resume();
     assert!(source.drained(PATIENCE).await);
