@@ -16,7 +16,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
 
   await t.test("a second window asks who comes", async () => {
     const page = await browser.context.newPage();
-    await page.goto(`${browser.runtime.url}/`);
+    await page.goto(`${browser.site.url}/`);
     await page.waitForSelector("dialog[open]");
     assert.match(await page.textContent("#taken"), /alice is already here/);
     await browser.photograph(page, "who");
@@ -116,7 +116,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
   });
 
   await t.test("no token is shown, nobody else is asked, nothing went wrong", async () => {
-    const { token } = await (await fetch(`${browser.runtime.url}/dev/token?sub=alice`)).json();
+    const { token } = await (await fetch(`${browser.site.url}/dev/token?sub=alice`)).json();
     const shown = await alice.page.$eval("#frames", (frames) => frames.textContent);
     assert.ok(!shown.includes(token.split(".")[0] + "."), "a token is shown");
     assert.match(shown, /token=‹redacted›/);
@@ -125,9 +125,9 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
   });
 
   await t.test("history over HTTP agrees", async () => {
-    const { token } = await (await fetch(`${browser.runtime.url}/dev/token?sub=alice`)).json();
+    const { token } = await (await fetch(`${browser.site.url}/dev/token?sub=alice`)).json();
     const roomId = decodeURIComponent(new URL(alice.page.url()).hash.slice(1));
-    const answer = await fetch(`${browser.runtime.url}/rooms/${roomId}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
+    const answer = await fetch(`${browser.site.url}/rooms/${roomId}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
     const { messages } = await answer.json();
     assert.deepEqual(texts(messages.map(({ content }) => ({ text: content }))).reverse(), expected);
   });

@@ -1,5 +1,6 @@
 // The local runtime as a newcomer meets it: `cargo run`, and what it prints.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
@@ -10,7 +11,7 @@ const STOP_MS = 30_000;
 
 /**
  * Starts a runtime on a free port, with flags of its own. Resolves, once it has printed how to use it, to its addresses,
- * all that it printed, and `stop`, which ends it the way Ctrl-C does.
+ * all that it printed, and `stop`, which ends it the way Ctrl-C does and takes nothing but a clean end.
  */
 export async function startRuntime(...flags) {
   const child = spawn("cargo", ["run", "--quiet", "--", "--port", "0", ...flags], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
@@ -20,7 +21,7 @@ export async function startRuntime(...flags) {
   child.stderr.setEncoding("utf8").on("data", (text) => (told = (told + text).slice(-20_000)));
   child.stdout.setEncoding("utf8").on("data", (text) => (printed += text));
 
-  const stop = async () => {
+  const end = async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGINT");
     const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
     const outcome = await ended;
@@ -32,10 +33,11 @@ export async function startRuntime(...flags) {
   try {
     await Promise.race([ready, early]);
   } catch (error) {
-    await stop();
+    await end();
     throw Object.assign(error, { message: `${error.message}\n${printed}\n${told}` });
   }
   early.catch(() => {}); // From here on an end is `stop`'s doing, or a test's to notice.
+  const stop = async () => assert.equal(await end(), 0, `the runtime ends cleanly:\n${told}`);
   const [url] = printed.match(/http:\/\/(?:127\.0\.0\.1|localhost):\d+/);
   const [websocket] = printed.match(/ws:\/\/[^\s?"]+/);
   return { url, websocket, printed, stop };

@@ -15,21 +15,21 @@ const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const PAGE = fileURLToPath(new URL("../../infra/local/page/index.html", import.meta.url));
 
-/** A browser for all tests of a file, on a runtime of their own. It gathers what goes wrong in its pages, and whom they ask beside the runtime. */
+/** A browser for all tests of a file, on a site that `start` starts for them. It gathers what goes wrong in its pages, and whom they ask beside the site. */
 export class Browser {
   faults = [];
   strangers = [];
 
-  constructor() {
+  constructor(start = startRuntime) {
     before(async () => {
-      this.runtime = await startRuntime();
+      this.site = await start();
       this.process = await chromium.launch({ executablePath: BROWSER, args: QUIET });
       this.screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
       this.context = await this.newContext();
     });
     after(async () => {
       await this.process?.close();
-      if (this.runtime) assert.equal(await this.runtime.stop(), 0, "the runtime ends cleanly");
+      await this.site?.stop();
     });
   }
 
@@ -40,7 +40,7 @@ export class Browser {
       page.on("pageerror", (error) => this.faults.push(String(error.stack ?? error)));
       page.on("console", (message) => /Content Security Policy/.test(message.text()) && this.faults.push(message.text()));
     });
-    context.on("request", (request) => new URL(request.url()).origin === this.runtime.url || request.url().startsWith("data:") || this.strangers.push(request.url()));
+    context.on("request", (request) => new URL(request.url()).origin === this.site.url || request.url().startsWith("data:") || this.strangers.push(request.url()));
     // For whoever works on the page: PAGE_FROM_DISK=1 tries it as it is now, without building it into the runtime.
     if (process.env.PAGE_FROM_DISK) {
       await context.route((url) => url.pathname === "/", (route) => route.fulfill({ path: PAGE, contentType: "text/html; charset=utf-8" }));
@@ -50,7 +50,7 @@ export class Browser {
   }
 
   async open(path, context = this.context) {
-    return Window.open(await context.newPage(), this.runtime.url + path);
+    return Window.open(await context.newPage(), this.site.url + path);
   }
 
   async photograph(page, name) {

