@@ -520,7 +520,8 @@ mod tests {
         let origins = AllowedOrigins::new(&environment).unwrap();
         assert!(origins.allows("https://app.example.com"));
         assert!(origins.allows("http://localhost:3000"));
-        // Lookalike origins passed elsewhere: expressjs/cors#412, google/clusterfuzz#5303.
+        // Lists were matched by prefix, suffix or an unescaped dot elsewhere: expressjs/cors#412, google/clusterfuzz#5303,
+        // ashleysommer/sanic-cors#68 (case 35).
         for other in [
             "https://app.example.com.evil.test",
             "https://evil-app.example.com",
@@ -528,8 +529,11 @@ mod tests {
             "http://app.example.com",
             "https://app.example.com:8443",
             "https://app.example.com/",
+            "https://APP.example.com",
             "https://app.example.com, https://evil.test",
+            "https://app.example.com https://evil.test",
             "null",
+            "*",
             "",
         ] {
             assert!(!origins.allows(other), "{other}");
