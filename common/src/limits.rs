@@ -6,8 +6,6 @@ pub const CONTENT_MAX_SCALARS: usize = 4_000;
 pub const FRAME_MAX_BYTES: usize = 32_768;
 /// Longest answer that a function gives on a socket, in bytes (API Gateway's message size is 128 KB; ours leaves room).
 pub const ANSWER_MAX_BYTES: usize = 98_304;
-/// Longest client frame, in bytes (API Gateway closes the connection above its message size).
-pub const CLIENT_FRAME_MAX_BYTES: usize = 131_072;
 /// Longest HTTP body that a call may carry, in bytes (ours: the largest body is an invitation of many).
 pub const HTTP_BODY_MAX_BYTES: usize = 65_536;
 /// Deepest nesting of a JSON text, in levels (ours: the deepest frame of the protocol has 3).

@@ -49,7 +49,7 @@ export class Person {
     };
     const events = () => kept(frames.filter((frame) => frame.type === "events").flatMap((frame) => frame.events));
     await ask("subscribe", {});
-    return { ask, events, frames };
+    return { ask, events };
   }
 }
 

@@ -138,15 +138,6 @@ impl RoomEvent {
             *content = target.and_then(|message| message.content.clone());
         }
     }
-
-    /// Whose membership ends with this event.
-    #[must_use]
-    pub const fn removed(&self) -> Option<&UserId> {
-        match &self.body {
-            EventBody::MemberLeft { user, .. } | EventBody::MemberKicked { user } => Some(user),
-            _ => None,
-        }
-    }
 }
 
 /// The public JSON object of an event.

@@ -59,14 +59,6 @@ pub struct Lookups {
 }
 
 impl Lookups {
-    /// What the rules need for one wish.
-    #[must_use]
-    pub fn of(sender: &UserId, body: &RecordBody) -> Self {
-        let mut lookups = Self::default();
-        lookups.add(sender, body);
-        lookups
-    }
-
     /// Adds what the rules need for a wish.
     pub fn add(&mut self, sender: &UserId, body: &RecordBody) {
         self.members.insert(sender.clone());
