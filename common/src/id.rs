@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::limits::{ID_MAX_CHARACTERS, INTEGER_MAX, USER_ID_MAX_BYTES};
+use crate::text::whole_number;
 
 /// The text is not an identity of this kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -206,7 +207,7 @@ impl Seq {
 impl FromStr for Seq {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        text.parse().map_err(|_| InvalidId).and_then(Self::new)
+        whole_number(text).ok_or(InvalidId).and_then(Self::new)
     }
 }
 
@@ -276,6 +277,19 @@ mod tests {
         check("a\nb", false);
         check("a\u{85}b", false);
         check("", false);
+    }
+
+    #[test]
+    fn a_seq_is_written_in_digits_alone() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(text.parse::<Seq>().ok().map(Seq::get), expected, "{text:?}");
+        };
+        check("0", Some(0));
+        check("007", Some(7));
+        check("9007199254740991", Some(INTEGER_MAX));
+        for odd in ["", "+7", "-7", "-0", " 7", "7 ", "7.0", "7e0", "0x7", "٧", "9007199254740992"] {
+            check(odd, None);
+        }
     }
 
     #[test]

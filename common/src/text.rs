@@ -1,4 +1,6 @@
-//! Texts that people write: message content and room names, checked once.
+//! Texts that people write: message content and room names, checked once; and numbers that clients write as text.
+
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +72,13 @@ impl From<RoomName> for String {
     fn from(name: RoomName) -> String {
         name.0
     }
+}
+
+/// A whole number written in digits alone; Rust's own reading would also take a sign.
+#[must_use]
+pub fn whole_number<N: FromStr>(text: &str) -> Option<N> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
 }
 
 /// Bytes of the text as a JSON string, with its quotes.

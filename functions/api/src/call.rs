@@ -1,9 +1,10 @@
 //! What a call brings: its caller, query, body and key.
 
 use common::code::{ErrorCode, Refusal};
-use common::id::{Seq, UserId};
+use common::id::UserId;
 use common::json::Fields;
 use common::limits::HTTP_BODY_MAX_BYTES;
+use common::text::whole_number;
 use common::time::Time;
 use lambda_http::Request;
 
@@ -68,28 +69,13 @@ impl Call {
         self.parameter(name)?.map(|text| text.parse().map_err(|_| Refusal::field(name))).transpose()
     }
 
-    /// A seq among the query parameters.
-    ///
-    /// # Errors
-    /// It is no whole number up to 2^53 - 1.
-    pub(crate) fn seq(&self, name: &'static str) -> Result<Option<Seq>, Refusal> {
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let seq = |text: &str| text.parse().ok().filter(|_| digits(text)).and_then(|seq| Seq::new(seq).ok());
-        self.parameter(name)?.map(|text| seq(text).ok_or(Refusal::field(name))).transpose()
-    }
-
     /// The `limit` parameter, from 1 to `most`.
     ///
     /// # Errors
     /// It is outside.
     pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Refusal> {
-        match self.seq("limit")? {
-            None => Ok(default),
-            Some(limit) => usize::try_from(limit.get())
-                .ok()
-                .filter(|limit| (1..=most).contains(limit))
-                .ok_or(Refusal::field("limit")),
-        }
+        let Some(limit) = self.parameter("limit")? else { return Ok(default) };
+        whole_number(limit).filter(|limit| (1..=most).contains(limit)).ok_or(Refusal::field("limit"))
     }
 }
 

@@ -43,7 +43,7 @@ impl Api {
     pub(crate) async fn messages(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
         let limit = call.limit(HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES)?;
         let cursor = call.parameter("cursor")?;
-        let start = match (call.seq("before")?, call.seq("after")?, cursor) {
+        let start = match (call.parsed("before")?, call.parsed("after")?, cursor) {
             (None, None, None) => HistoryStart::Newest,
             (Some(before), None, None) => HistoryStart::Before(before),
             (None, Some(after), None) => HistoryStart::After(after),
@@ -57,7 +57,7 @@ impl Api {
 
     pub(crate) async fn events(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
         let limit = call.limit(CATCH_UP_MAX_EVENTS, CATCH_UP_MAX_EVENTS)?;
-        let after = call.seq("after")?.unwrap_or(Seq::ZERO);
+        let after = call.parsed("after")?.unwrap_or(Seq::ZERO);
         let head = self.store.head(room).await?.ok_or(ErrorCode::RoomNotFound)?;
         let (events, more) = history::events_after(&self.store, room, after, limit).await?;
         require_member(&self.store, room, &call.user).await?;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::escape::unescape;
 use super::{ProtocolError, Version};
 use crate::limits::{STOMP_HEADER_LINE_MAX_BYTES, STOMP_HEADERS_MAX};
+use crate::text::whole_number;
 
 /// What a client says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,11 +150,7 @@ impl<'a> Frames<'a> {
     fn body(&mut self, content_length: Option<&str>) -> Result<&'a str, ProtocolError> {
         let length = match content_length {
             None => self.rest.find('\0').ok_or(ProtocolError::Split)?,
-            Some(digits) => {
-                let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-                let length = digits.parse().ok().filter(|_| is_number);
-                length.ok_or(ProtocolError::ContentLength)?
-            }
+            Some(length) => whole_number(length).ok_or(ProtocolError::ContentLength)?,
         };
         if self.rest.len() <= length {
             return Err(ProtocolError::Split);

@@ -249,6 +249,7 @@ mod tests {
         check("destination:/topic/rooms/r\nafter-seq:1", "epoch");
         check("destination:/topic/rooms/r\nepoch:e", "after-seq");
         check("destination:/topic/rooms/r\nepoch:e\nafter-seq:x", "after-seq");
+        check("destination:/topic/rooms/r\nepoch:e\nafter-seq:+3", "after-seq");
         check("destination:/topic/rooms/r\nepoch:e\nafter-seq:9007199254740992", "after-seq");
         check("destination:/topic/rooms/r/signals\nepoch:e\nafter-seq:1", "after-seq");
         check("destination:/topic/rooms/*", "destination");
