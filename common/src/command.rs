@@ -20,26 +20,12 @@ pub enum Command {
         /// The rooms.
         rooms: Vec<RoomId>,
     },
-    /// Say something in a room.
-    Send(SendMessage),
-    /// Change something else of a room.
-    Change {
+    /// Do something in a room.
+    Act {
         /// The room.
         room: RoomId,
         /// What.
-        change: RoomChange,
-    },
-    /// Have read a room up to an event.
-    Read {
-        /// The room.
-        room: RoomId,
-        /// The event.
-        seq: Seq,
-    },
-    /// Be typing in a room.
-    Typing {
-        /// The room.
-        room: RoomId,
+        action: RoomAction,
     },
     /// Read messages of a room.
     History {
@@ -57,7 +43,7 @@ impl Command {
     #[must_use]
     pub const fn client_message_id(&self) -> Option<&ClientMessageId> {
         match self {
-            Self::Send(send) => Some(&send.client_message_id),
+            Self::Act { action: RoomAction::Send(send), .. } => Some(&send.client_message_id),
             _ => None,
         }
     }
@@ -66,11 +52,8 @@ impl Command {
     #[must_use]
     pub const fn room(&self) -> Option<&RoomId> {
         match self {
-            Self::Send(SendMessage { room, .. })
+            Self::Act { room, .. }
             | Self::Subscribe(Subscribe { rooms: SubscribeRooms::One { room, .. }, .. })
-            | Self::Change { room, .. }
-            | Self::Read { room, .. }
-            | Self::Typing { room }
             | Self::History { room, .. } => Some(room),
             Self::Unsubscribe { rooms } | Self::Subscribe(Subscribe { rooms: SubscribeRooms::Many(rooms), .. }) => {
                 if let [room] = rooms.as_slice() {
@@ -82,6 +65,22 @@ impl Command {
             Self::Auth { .. } | Self::Ping => None,
         }
     }
+}
+
+/// What somebody does in a room: it is handed on as records, and acked when they stand in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomAction {
+    /// Say something.
+    Send(SendMessage),
+    /// Change something else of the room.
+    Change(RoomChange),
+    /// Have read the room up to an event.
+    Read {
+        /// The event.
+        seq: Seq,
+    },
+    /// Be typing.
+    Typing,
 }
 
 /// A change of a room that is no message of one's own.
@@ -193,8 +192,6 @@ pub struct Position {
 /// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendMessage {
-    /// The room.
-    pub room: RoomId,
     /// The client's identity of the message: a retry carries the same.
     pub client_message_id: ClientMessageId,
     /// What is said.

@@ -69,12 +69,13 @@ pub async fn send_message(
     cache: &Cache,
     producer: &Producer,
     origin: Origin,
+    room: RoomId,
     send: SendMessage,
 ) -> Result<CommandId, Failure> {
-    admit(store, cache, &send.room, &origin.sender).await?;
+    admit(store, cache, &room, &origin.sender).await?;
     let body = RecordBody::Send { client_message_id: send.client_message_id, content: send.content };
     let id = CommandId::new(origin.received_at, rand::random());
-    produce(producer, id, origin, send.room, body).await?;
+    produce(producer, id, origin, room, body).await?;
     Ok(id)
 }
 

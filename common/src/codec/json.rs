@@ -3,7 +3,8 @@
 use super::frame::{ClientFrame, FrameFault, ServerFrame};
 use crate::code::{ErrorCode, Refusal};
 use crate::command::{
-    Command, HistoryPage, HistoryStart, Position, RoomChange, SendMessage, Signals, Subscribe, SubscribeRooms, Token,
+    Command, HistoryPage, HistoryStart, Position, RoomAction, RoomChange, SendMessage, Signals, Subscribe,
+    SubscribeRooms, Token,
 };
 use crate::id::{ClientMessageId, Epoch, RoomId, Seq, UserId};
 use crate::json::Fields;
@@ -45,13 +46,10 @@ fn command(fields: &Fields) -> Result<Command, Refusal> {
         "auth" => Ok(Command::Auth { token: Token(fields.text("token")?.to_owned()) }),
         "subscribe" => subscribe(fields).map(Command::Subscribe),
         "unsubscribe" => Ok(Command::Unsubscribe { rooms: rooms(fields)? }),
-        "send" => Ok(Command::Send(send_message(fields.parsed("roomId")?, fields)?)),
         "history" => Ok(Command::History { room: fields.parsed("roomId")?, page: history_page(fields)? }),
-        "edit" | "delete" | "rename" | "invite" | "leave" | "kick" | "role" => {
-            Ok(Command::Change { room: fields.parsed("roomId")?, change: room_change(action, fields)? })
+        "send" | "edit" | "delete" | "rename" | "invite" | "leave" | "kick" | "role" | "read" | "typing" => {
+            Ok(Command::Act { room: fields.parsed("roomId")?, action: room_action(action, fields)? })
         }
-        "read" => Ok(Command::Read { room: fields.parsed("roomId")?, seq: read_seq(fields)? }),
-        "typing" => Ok(Command::Typing { room: fields.parsed("roomId")? }),
         "ping" => Ok(Command::Ping),
         _ => Err(ErrorCode::UnknownAction.into()),
     }
@@ -117,6 +115,19 @@ fn history_page(fields: &Fields) -> Result<HistoryPage, Refusal> {
     Ok(HistoryPage { start, limit })
 }
 
+/// The body of an action in a room, the same on every socket; the room stands beside it.
+///
+/// # Errors
+/// What about it is wrong; `unknown_action` when it is none of these actions.
+pub fn room_action(action: &str, fields: &Fields) -> Result<RoomAction, Refusal> {
+    Ok(match action {
+        "send" => RoomAction::Send(send_message(fields)?),
+        "read" => RoomAction::Read { seq: read_seq(fields)? },
+        "typing" => RoomAction::Typing,
+        _ => RoomAction::Change(room_change(action, fields)?),
+    })
+}
+
 /// The seq of a `read`, the same on every socket and over HTTP.
 ///
 /// # Errors
@@ -159,10 +170,10 @@ fn invited(fields: &Fields) -> Result<Vec<UserId>, Refusal> {
 ///
 /// # Errors
 /// What about it is wrong.
-pub fn send_message(room: RoomId, fields: &Fields) -> Result<SendMessage, Refusal> {
+pub fn send_message(fields: &Fields) -> Result<SendMessage, Refusal> {
     let client_message_id: ClientMessageId = fields.parsed("clientMessageId")?;
     let content = Content::try_from(fields.text("content")?.to_owned())?;
-    Ok(SendMessage { room, client_message_id, content })
+    Ok(SendMessage { client_message_id, content })
 }
 
 /// One server frame as text.
@@ -211,11 +222,9 @@ mod tests {
     fn reads_every_action() {
         let command = |text: &str| decode(text).unwrap().command;
         assert_eq!(command(r#"{"action":"ping"}"#), Command::Ping);
-        let Command::Send(send) = command(r#"{"action":"send","roomId":"r","clientMessageId":"c","content":"hi"}"#)
-        else {
-            panic!("a send")
-        };
-        assert_eq!((send.room.as_str(), send.content.as_str()), ("r", "hi"));
+        let send = r#"{"action":"send","roomId":"r","clientMessageId":"c","content":"hi"}"#;
+        let Command::Act { room, action: RoomAction::Send(send) } = command(send) else { panic!("a send") };
+        assert_eq!((room.as_str(), send.content.as_str()), ("r", "hi"));
         let after = Some(Position { epoch: "e".parse().unwrap(), seq: Seq::new(3).unwrap() });
         assert_eq!(
             command(r#"{"action":"subscribe","roomId":"r","after":{"epoch":"e","seq":3}}"#),
@@ -241,7 +250,7 @@ mod tests {
     #[test]
     fn reads_every_change_of_a_room() {
         let change = |rest: &str| match decode(&format!(r#"{{"roomId":"r",{rest}}}"#)).map(|frame| frame.command) {
-            Ok(Command::Change { room, change }) if room.as_str() == "r" => Ok(change),
+            Ok(Command::Act { room, action: RoomAction::Change(change) }) if room.as_str() == "r" => Ok(change),
             Ok(other) => panic!("{other:?}"),
             Err(fault) => Err((fault.refusal.code, fault.refusal.field)),
         };

@@ -34,9 +34,9 @@ struct EventPage {
 
 impl Api {
     pub(crate) async fn send(&self, call: Call, room: RoomId) -> Result<Answer, Failure> {
-        let send = json::send_message(room, &call.fields()?)?;
+        let send = json::send_message(&call.fields()?)?;
         let origin = Origin { sender: call.user, received_at: call.now, reply_to: None };
-        let command_id = ingress::send_message(&self.store, &self.cache, &self.producer, origin, send).await?;
+        let command_id = ingress::send_message(&self.store, &self.cache, &self.producer, origin, room, send).await?;
         Ok(Answer::accepted(&Commands::One { command_id }))
     }
 

@@ -5,9 +5,10 @@ use common::code::{ByeCode, ErrorCode, Refusal};
 use common::codec::Dialect;
 use common::codec::frame::{Commands, ServerFrame};
 use common::codec::stomp::ProtocolError;
-use common::command::{Command, Subscribe};
+use common::command::{Command, RoomAction, Subscribe};
 use common::failure::Failure;
 use common::history;
+use common::id::RoomId;
 use common::ingress::{self, Origin};
 use common::record::ReplyTo;
 use common::store::{Connection, ConnectionState, StoreError};
@@ -67,37 +68,42 @@ impl MessageFunction {
         if let ConnectionState::Closing(code) = connection.state {
             return Err(Stop::Farewell(code));
         }
-        if let Command::Auth { token } = &command {
-            let Principal { user, expires_at } = self.authenticate(connection, &connection.dialect, token, now).await?;
-            return Ok(ServerFrame::Authenticated { id, user_id: user, expires_at });
-        }
-        let principal = live(connection, now)?;
         Ok(match command {
+            Command::Auth { token } => {
+                let dialect = &connection.dialect;
+                let Principal { user, expires_at } = self.authenticate(connection, dialect, &token, now).await?;
+                ServerFrame::Authenticated { id, user_id: user, expires_at }
+            }
+            // The handler has answered it already, without a look at the connection.
+            Command::Ping => ServerFrame::Pong { id },
             Command::Subscribe(Subscribe { rooms, signals }) => {
-                let rooms = self.subscribe(connection, principal, rooms, signals, now).await?;
+                let rooms = self.subscribe(connection, live(connection, now)?, rooms, signals, now).await?;
                 ServerFrame::Subscribed { id, rooms }
             }
             Command::Unsubscribe { rooms } => {
+                live(connection, now)?;
                 self.store.unsubscribe(&connection.id, &rooms).await?;
                 ServerFrame::Unsubscribed { id, room_ids: rooms }
             }
             Command::History { room, page } => {
-                let (messages, cursor) =
-                    history::messages(&self.store, &self.cursors, &room, &principal.user, page).await?;
+                let user = &live(connection, now)?.user;
+                let (messages, cursor) = history::messages(&self.store, &self.cursors, &room, user, page).await?;
                 ServerFrame::History { id, room_id: room, messages, cursor }
             }
-            Command::Auth { .. } | Command::Ping => ServerFrame::Pong { id },
-            command => self.produce(connection, principal, id, command, now).await?,
+            Command::Act { room, action } => {
+                self.produce(connection, live(connection, now)?, id, room, action, now).await?
+            }
         })
     }
 
-    /// Obeys what is answered with `ack`: it stands in Kafka then.
+    /// Hands on what somebody does in a room; it stands in Kafka when it is acked.
     async fn produce(
         &self,
         connection: &Connection,
         principal: &Principal,
         id: Option<String>,
-        command: Command,
+        room: RoomId,
+        action: RoomAction,
         now: Time,
     ) -> Result<ServerFrame, Failure> {
         let (store, cache, producer, user) = (&self.store, &self.cache, &self.producer, &principal.user);
@@ -112,27 +118,21 @@ impl MessageFunction {
         };
         let origin = Origin { sender: user.clone(), received_at: now, reply_to: Some(reply_to) };
         let mut client_message_id = None;
-        let commands = match command {
-            Command::Send(send) => {
+        let commands = match action {
+            RoomAction::Send(send) => {
                 client_message_id = Some(send.client_message_id.clone());
-                Some(Commands::One { command_id: ingress::send_message(store, cache, producer, origin, send).await? })
+                let command_id = ingress::send_message(store, cache, producer, origin, room, send).await?;
+                Some(Commands::One { command_id })
             }
-            Command::Change { room, change } => {
-                Some(ingress::change_room(store, producer, origin, room, change).await?)
+            RoomAction::Change(change) => Some(ingress::change_room(store, producer, origin, room, change).await?),
+            RoomAction::Read { seq } => {
+                let command_id = ingress::mark_read(store, cache, producer, user, &room, seq, now).await?;
+                Some(Commands::One { command_id })
             }
-            Command::Read { room, seq } => Some(Commands::One {
-                command_id: ingress::mark_read(store, cache, producer, user, &room, seq, now).await?,
-            }),
-            Command::Typing { room } => {
+            RoomAction::Typing => {
                 ingress::type_in(store, cache, producer, user, &room, now).await?;
                 None
             }
-            // Those are answered with frames of their own.
-            Command::Auth { .. }
-            | Command::Subscribe(_)
-            | Command::Unsubscribe { .. }
-            | Command::History { .. }
-            | Command::Ping => None,
         };
         Ok(ServerFrame::Ack { id, commands, client_message_id })
     }

@@ -155,10 +155,7 @@ fn command(destination: &str, frame: &Frame<'_>) -> Result<Command, Refusal> {
     let fields = if frame.body.is_empty() { Fields::default() } else { Fields::parse(frame.body.as_bytes())? };
     match target {
         Target::Auth => Ok(Command::Auth { token: Token(fields.text("token")?.to_owned()) }),
-        Target::Room { room, action: "send" } => Ok(Command::Send(json::send_message(room, &fields)?)),
-        Target::Room { room, action: "read" } => Ok(Command::Read { room, seq: json::read_seq(&fields)? }),
-        Target::Room { room, action: "typing" } => Ok(Command::Typing { room }),
-        Target::Room { room, action } => Ok(Command::Change { room, change: json::room_change(action, &fields)? }),
+        Target::Room { room, action } => Ok(Command::Act { room, action: json::room_action(action, &fields)? }),
     }
 }
 
@@ -166,6 +163,7 @@ fn command(destination: &str, frame: &Frame<'_>) -> Result<Command, Refusal> {
 mod tests {
     use super::super::frame::Frames;
     use super::*;
+    use crate::command::{RoomAction, RoomChange};
     use crate::id::Seq;
 
     fn read(settled: Option<Version>, text: &str) -> Result<Request, ProtocolError> {
@@ -258,13 +256,14 @@ mod tests {
     #[test]
     fn a_send_is_the_command_of_its_destination() {
         let command = sent("destination:/app/rooms/r/send", r#"{"clientMessageId":"c","content":"hi","roomId":"x"}"#);
-        let Ok(Command::Send(send)) = command else { panic!("a send") };
-        assert_eq!((send.room.as_str(), send.content.as_str()), ("r", "hi"));
+        let Ok(Command::Act { room, action: RoomAction::Send(send) }) = command else { panic!("a send") };
+        assert_eq!((room.as_str(), send.content.as_str()), ("r", "hi"));
         let head = "destination:/app/rooms/r/typing\ncontent-type:application/json;charset=UTF-8";
-        assert_eq!(sent(head, ""), Ok(Command::Typing { room: "r".parse().unwrap() }));
+        assert_eq!(sent(head, ""), Ok(Command::Act { room: "r".parse().unwrap(), action: RoomAction::Typing }));
         let token = Token("a.b.c".to_owned());
         assert_eq!(sent("destination:/app/auth", r#"{"token":"a.b.c"}"#), Ok(Command::Auth { token }));
-        assert!(matches!(sent("destination:/app/rooms/r/leave", ""), Ok(Command::Change { .. })));
+        let leave = Command::Act { room, action: RoomAction::Change(RoomChange::Leave { successor: None }) };
+        assert_eq!(sent("destination:/app/rooms/r/leave", ""), Ok(leave));
         let check = |head: &str, body: &str, expected: Refusal| assert_eq!(sent(head, body), Err(expected), "{head}");
         check("destination:/app/rooms/r/sing", "{}", ErrorCode::UnknownAction.into());
         check("destination:/app/rooms/r/subscribe", "{}", ErrorCode::UnknownAction.into());
