@@ -1,6 +1,7 @@
 //! Commands: what a user wants of the system, in checked types only. A codec makes them of client frames, the API
 //! of HTTP calls.
 
+use crate::code::Refusal;
 use crate::id::{ClientMessageId, Epoch, MessageId, RoomId, Seq, UserId};
 use crate::room::Role;
 use crate::text::{Content, RoomName};
@@ -218,6 +219,22 @@ pub enum HistoryStart {
     After(Seq),
     /// Where an earlier page ended.
     Cursor(String),
+}
+
+impl HistoryStart {
+    /// From what a client names of these, which is one at most.
+    ///
+    /// # Errors
+    /// `invalid_field` when it names several.
+    pub fn new(before: Option<Seq>, after: Option<Seq>, cursor: Option<&str>) -> Result<Self, Refusal> {
+        match (before, after, cursor) {
+            (None, None, None) => Ok(Self::Newest),
+            (Some(before), None, None) => Ok(Self::Before(before)),
+            (None, Some(after), None) => Ok(Self::After(after)),
+            (None, None, Some(cursor)) => Ok(Self::Cursor(cursor.to_owned())),
+            _ => Err(Refusal::field("cursor")),
+        }
+    }
 }
 
 /// A JWT as a client gave it. It cannot be printed.

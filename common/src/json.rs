@@ -2,7 +2,11 @@
 //! Text in, [`Fields`] out; a field is taken by name and type, or refused by name.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -58,7 +62,7 @@ impl Fields {
     ///
     /// # Errors
     /// `invalid_field` when it is absent, something else, or does not pass the check.
-    pub fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, Refusal> {
+    pub fn parsed<T: FromStr>(&self, name: &'static str) -> Result<T, Refusal> {
         self.text(name)?.parse().map_err(|_| Refusal::field(name))
     }
 
@@ -66,7 +70,7 @@ impl Fields {
     ///
     /// # Errors
     /// `invalid_field` when it is there and does not pass the check.
-    pub fn optional_parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
+    pub fn optional_parsed<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
         self.optional_text(name)?.map(|text| text.parse().map_err(|_| Refusal::field(name))).transpose()
     }
 
@@ -79,15 +83,32 @@ impl Fields {
         self.get(name).map(|value| number(value).ok_or(Refusal::field(name))).transpose()
     }
 
-    /// An optional list of checked texts.
+    /// A list of checked texts; none stands for an empty one.
     ///
     /// # Errors
     /// `invalid_field` when it is no list, or one entry is no text or does not pass the check.
-    pub fn optional_list<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<Vec<T>>, Refusal> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+    pub fn list<T: FromStr>(&self, name: &'static str) -> Result<Vec<T>, Refusal> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
         let entries = value.as_array().ok_or(Refusal::field(name))?;
         let entry = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).ok_or(Refusal::field(name));
-        entries.iter().map(entry).collect::<Result<Vec<T>, Refusal>>().map(Some)
+        entries.iter().map(entry).collect()
+    }
+
+    /// A list of checked texts, each once: what stands there again is left out.
+    ///
+    /// # Errors
+    /// As for [`Self::list`], and when the list has more entries or fewer than `counts`.
+    pub fn list_without_repeats<T>(&self, name: &'static str, counts: RangeInclusive<usize>) -> Result<Vec<T>, Refusal>
+    where
+        T: FromStr + Clone + Eq + Hash,
+    {
+        let mut entries: Vec<T> = self.list(name)?;
+        if !counts.contains(&entries.len()) {
+            return Err(Refusal::field(name));
+        }
+        let mut seen = HashSet::new();
+        entries.retain(|entry| seen.insert(entry.clone()));
+        Ok(entries)
     }
 
     /// An optional object.
@@ -234,7 +255,7 @@ mod tests {
         assert_eq!(fields.optional_integer("seq"), Err(Refusal::field("seq")));
         assert_eq!(fields.optional_integer("limit"), Err(Refusal::field("limit")));
         assert_eq!(fields.text("roomId"), Err(Refusal::field("roomId")));
-        assert_eq!(fields.optional_list::<String>("ids"), Err(Refusal::field("ids")));
+        assert_eq!(fields.list::<String>("ids"), Err(Refusal::field("ids")));
         assert_eq!(fields.optional_text("none"), Ok(None));
         assert_eq!(fields.text("none"), Err(Refusal::field("none")));
     }

@@ -6,7 +6,7 @@ use crate::command::{
     Command, HistoryPage, HistoryStart, Position, RoomAction, RoomChange, SendMessage, Signals, Subscribe,
     SubscribeRooms, Token,
 };
-use crate::id::{ClientMessageId, Epoch, RoomId, Seq, UserId};
+use crate::id::{Epoch, MessageId, RoomId, Seq, UserId};
 use crate::json::Fields;
 use crate::limits::{
     FRAME_MAX_BYTES, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES, ID_MAX_CHARACTERS, INVITE_MAX_USERS,
@@ -73,21 +73,17 @@ fn subscribe(fields: &Fields) -> Result<Subscribe, Refusal> {
 
 fn signals(fields: &Fields) -> Result<Signals, Refusal> {
     let mut signals = Signals::default();
-    let names: Vec<String> = fields.optional_list("signals")?.unwrap_or_default();
+    let names: Vec<String> = fields.list("signals")?;
     if names.iter().all(|name| signals.add(name)) { Ok(signals) } else { Err(Refusal::field("signals")) }
 }
 
 /// `roomId` or `roomIds`, not both.
 fn rooms(fields: &Fields) -> Result<Vec<RoomId>, Refusal> {
-    match (fields.optional_parsed("roomId")?, fields.optional_list::<RoomId>("roomIds")?) {
+    match (fields.optional_parsed("roomId")?, fields.get("roomIds")) {
         (Some(room), None) => Ok(vec![room]),
-        (None, Some(mut rooms)) if (1..=SUBSCRIBE_MAX_ROOMS).contains(&rooms.len()) => {
-            let mut seen = std::collections::HashSet::new();
-            rooms.retain(|room| seen.insert(room.clone()));
-            Ok(rooms)
-        }
+        (None, Some(_)) => fields.list_without_repeats("roomIds", 1..=SUBSCRIBE_MAX_ROOMS),
         (None, None) => Err(Refusal::field("roomId")),
-        (None | Some(_), Some(_)) => Err(Refusal::field("roomIds")),
+        (Some(_), Some(_)) => Err(Refusal::field("roomIds")),
     }
 }
 
@@ -104,14 +100,8 @@ fn history_page(fields: &Fields) -> Result<HistoryPage, Refusal> {
             .filter(|limit| (1..=HISTORY_MAX_MESSAGES).contains(limit))
             .ok_or(Refusal::field("limit"))?,
     };
-    let cursor = fields.optional_text("cursor")?.map(str::to_owned);
-    let start = match (seq(fields, "before")?, seq(fields, "after")?, cursor) {
-        (None, None, None) => HistoryStart::Newest,
-        (Some(before), None, None) => HistoryStart::Before(before),
-        (None, Some(after), None) => HistoryStart::After(after),
-        (None, None, Some(cursor)) => HistoryStart::Cursor(cursor),
-        _ => return Err(Refusal::field("cursor")),
-    };
+    let cursor = fields.optional_text("cursor")?;
+    let start = HistoryStart::new(seq(fields, "before")?, seq(fields, "after")?, cursor)?;
     Ok(HistoryPage { start, limit })
 }
 
@@ -136,34 +126,49 @@ pub fn read_seq(fields: &Fields) -> Result<Seq, Refusal> {
     seq(fields, "seq")?.filter(|seq| *seq > Seq::ZERO).ok_or(Refusal::field("seq"))
 }
 
-/// The body of an action that changes a room, the same on every socket and over HTTP; the room stands beside it.
-///
-/// # Errors
-/// What about it is wrong; `unknown_action` when it is none of these actions.
-pub fn room_change(action: &str, fields: &Fields) -> Result<RoomChange, Refusal> {
-    Ok(match action {
-        "edit" => RoomChange::Edit {
-            message: fields.parsed("messageId")?,
-            content: Content::try_from(fields.text("content")?.to_owned())?,
-        },
-        "delete" => RoomChange::Delete { message: fields.parsed("messageId")? },
-        "rename" => RoomChange::Rename { name: RoomName::try_from(fields.text("name")?.to_owned())? },
-        "invite" => RoomChange::Invite { users: invited(fields)? },
-        "leave" => RoomChange::Leave { successor: fields.optional_parsed("successor")? },
-        "kick" => RoomChange::Kick { user: fields.parsed("userId")? },
-        "role" => RoomChange::Role { user: fields.parsed("userId")?, role: fields.parsed("role")? },
-        _ => return Err(ErrorCode::UnknownAction.into()),
-    })
+fn room_change(action: &str, fields: &Fields) -> Result<RoomChange, Refusal> {
+    match action {
+        "edit" => edit(fields.parsed("messageId")?, fields),
+        "delete" => Ok(RoomChange::Delete { message: fields.parsed("messageId")? }),
+        "rename" => rename(fields),
+        "invite" => invite(fields),
+        "leave" => Ok(RoomChange::Leave { successor: fields.optional_parsed("successor")? }),
+        "kick" => Ok(RoomChange::Kick { user: fields.parsed("userId")? }),
+        "role" => role(fields.parsed("userId")?, fields),
+        _ => Err(ErrorCode::UnknownAction.into()),
+    }
 }
 
-fn invited(fields: &Fields) -> Result<Vec<UserId>, Refusal> {
-    let mut users: Vec<UserId> = fields.optional_list("userIds")?.unwrap_or_default();
-    if !(1..=INVITE_MAX_USERS).contains(&users.len()) {
-        return Err(Refusal::field("userIds"));
-    }
-    let mut seen = std::collections::HashSet::new();
-    users.retain(|user| seen.insert(user.clone()));
-    Ok(users)
+/// The body of an `edit`, the same on every socket and over HTTP, where the message stands beside it.
+///
+/// # Errors
+/// What about it is wrong.
+pub fn edit(message: MessageId, fields: &Fields) -> Result<RoomChange, Refusal> {
+    Ok(RoomChange::Edit { message, content: content(fields)? })
+}
+
+/// The body of a `rename`, the same on every socket and over HTTP.
+///
+/// # Errors
+/// What about it is wrong.
+pub fn rename(fields: &Fields) -> Result<RoomChange, Refusal> {
+    Ok(RoomChange::Rename { name: room_name(fields)? })
+}
+
+/// The body of an `invite`, the same on every socket and over HTTP.
+///
+/// # Errors
+/// What about it is wrong.
+pub fn invite(fields: &Fields) -> Result<RoomChange, Refusal> {
+    Ok(RoomChange::Invite { users: fields.list_without_repeats("userIds", 1..=INVITE_MAX_USERS)? })
+}
+
+/// The body of a `role`, the same on every socket and over HTTP, where the person stands beside it.
+///
+/// # Errors
+/// What about it is wrong.
+pub fn role(user: UserId, fields: &Fields) -> Result<RoomChange, Refusal> {
+    Ok(RoomChange::Role { user, role: fields.parsed("role")? })
 }
 
 /// The body of a `send`, the same on every socket and over HTTP; the room stands beside it.
@@ -171,9 +176,19 @@ fn invited(fields: &Fields) -> Result<Vec<UserId>, Refusal> {
 /// # Errors
 /// What about it is wrong.
 pub fn send_message(fields: &Fields) -> Result<SendMessage, Refusal> {
-    let client_message_id: ClientMessageId = fields.parsed("clientMessageId")?;
-    let content = Content::try_from(fields.text("content")?.to_owned())?;
-    Ok(SendMessage { client_message_id, content })
+    Ok(SendMessage { client_message_id: fields.parsed("clientMessageId")?, content: content(fields)? })
+}
+
+/// The name that a body gives a room.
+///
+/// # Errors
+/// `invalid_field`.
+pub fn room_name(fields: &Fields) -> Result<RoomName, Refusal> {
+    fields.text("name")?.to_owned().try_into()
+}
+
+fn content(fields: &Fields) -> Result<Content, Refusal> {
+    fields.text("content")?.to_owned().try_into()
 }
 
 /// One server frame as text.

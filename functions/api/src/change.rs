@@ -6,7 +6,6 @@ use common::command::RoomChange;
 use common::failure::Failure;
 use common::id::{MessageId, RoomId, UserId};
 use common::ingress::{self, Origin};
-use common::text::{Content, RoomName};
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -14,18 +13,15 @@ use crate::handler::Api;
 
 impl Api {
     pub(crate) async fn rename(&self, call: &Call, room: RoomId) -> Result<Answer, Failure> {
-        let name = RoomName::try_from(call.fields()?.text("name")?.to_owned())?;
-        self.change(call, room, RoomChange::Rename { name }).await
+        self.change(call, room, json::rename(&call.fields()?)?).await
     }
 
     pub(crate) async fn invite(&self, call: &Call, room: RoomId) -> Result<Answer, Failure> {
-        let invitation = json::room_change("invite", &call.fields()?)?;
-        self.change(call, room, invitation).await
+        self.change(call, room, json::invite(&call.fields()?)?).await
     }
 
     pub(crate) async fn change_role(&self, call: &Call, room: RoomId, user: UserId) -> Result<Answer, Failure> {
-        let role = call.fields()?.parsed("role")?;
-        self.change(call, room, RoomChange::Role { user, role }).await
+        self.change(call, room, json::role(user, &call.fields()?)?).await
     }
 
     /// A kick, or leaving when it is oneself; then the query may name a successor.
@@ -39,8 +35,7 @@ impl Api {
     }
 
     pub(crate) async fn edit_message(&self, call: &Call, room: RoomId, message: MessageId) -> Result<Answer, Failure> {
-        let content = Content::try_from(call.fields()?.text("content")?.to_owned())?;
-        self.change(call, room, RoomChange::Edit { message, content }).await
+        self.change(call, room, json::edit(message, &call.fields()?)?).await
     }
 
     pub(crate) async fn delete_message(

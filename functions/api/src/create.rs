@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::code::{ErrorCode, Refusal};
+use common::codec::json;
 use common::failure::Failure;
 use common::id::{CommandId, Epoch, RoomId, Seq, UserId};
 use common::ingress::{self, Origin};
@@ -14,7 +15,6 @@ use common::room::event::{EventBody, RoomEvent};
 use common::room::{Head, Role, RoomKind};
 use common::store::{Created, NewRoom};
 use common::telemetry::trace;
-use common::text::RoomName;
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -32,13 +32,9 @@ struct Wanted {
 impl Api {
     pub(crate) async fn create_room(&self, call: &Call) -> Result<Answer, Failure> {
         let fields = call.fields()?;
-        let name = RoomName::try_from(fields.text("name")?.to_owned())?;
-        let mut users: Vec<UserId> = fields.optional_list("userIds")?.unwrap_or_default();
-        if users.len() > ROOM_CREATE_MAX_USERS {
-            return Err(Refusal::field("userIds").into());
-        }
-        let mut seen = std::collections::HashSet::from([call.user.clone()]);
-        users.retain(|user| seen.insert(user.clone()));
+        let name = json::room_name(&fields)?;
+        let mut users: Vec<UserId> = fields.list_without_repeats("userIds", 0..=ROOM_CREATE_MAX_USERS)?;
+        users.retain(|user| *user != call.user);
         let room = match &call.idempotency_key {
             Some(key) => derived_id('g', &[call.user.as_str(), key])?,
             None => derived_id('g', &[&random_text()])?,

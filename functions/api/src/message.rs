@@ -1,6 +1,6 @@
 //! `POST` and `GET /rooms/{roomId}/messages`, and `GET /rooms/{roomId}/events`.
 
-use common::code::{ErrorCode, Refusal};
+use common::code::ErrorCode;
 use common::codec::frame::Commands;
 use common::codec::json;
 use common::command::{HistoryPage, HistoryStart};
@@ -43,13 +43,7 @@ impl Api {
     pub(crate) async fn messages(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
         let limit = call.limit(HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES)?;
         let cursor = call.parameter("cursor")?;
-        let start = match (call.parsed("before")?, call.parsed("after")?, cursor) {
-            (None, None, None) => HistoryStart::Newest,
-            (Some(before), None, None) => HistoryStart::Before(before),
-            (None, Some(after), None) => HistoryStart::After(after),
-            (None, None, Some(cursor)) => HistoryStart::Cursor(cursor.to_owned()),
-            _ => return Err(Refusal::field("cursor").into()),
-        };
+        let start = HistoryStart::new(call.parsed("before")?, call.parsed("after")?, cursor)?;
         let page = HistoryPage { start, limit };
         let (messages, cursor) = history::messages(&self.store, &self.cursors, room, &call.user, page).await?;
         Ok(Answer::ok(&MessagePage { messages, cursor }))
