@@ -51,9 +51,9 @@ pub async fn missing_membership(store: &Store, room: &RoomId) -> Result<ErrorCod
 
 /// Who wants something, and since when, and where they hear of the outcome.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct Sender {
     /// The token's subject.
-    pub sender: UserId,
+    pub user: UserId,
     /// When the command was received.
     pub received_at: Time,
     /// The connection that waits, if one does.
@@ -68,14 +68,14 @@ pub async fn send_message(
     store: &Store,
     cache: &Cache,
     producer: &Producer,
-    origin: Origin,
+    sender: Sender,
     room: RoomId,
     send: SendMessage,
 ) -> Result<CommandId, Failure> {
-    admit(store, cache, &room, &origin.sender).await?;
+    admit(store, cache, &room, &sender.user).await?;
     let body = RecordBody::Send { client_message_id: send.client_message_id, content: send.content };
-    let id = CommandId::new(origin.received_at, rand::random());
-    produce(producer, id, origin, room, body).await?;
+    let id = CommandId::new(sender.received_at, rand::random());
+    produce(producer, id, sender, room, body).await?;
     Ok(id)
 }
 
@@ -87,7 +87,7 @@ pub async fn send_message(
 pub async fn change_room(
     store: &Store,
     producer: &Producer,
-    origin: Origin,
+    sender: Sender,
     room: RoomId,
     change: RoomChange,
 ) -> Result<Commands, Failure> {
@@ -98,18 +98,18 @@ pub async fn change_room(
     let bodies = bodies(change);
     let mut lookups = Lookups::default();
     for body in &bodies {
-        lookups.add(&origin.sender, body);
+        lookups.add(&sender.user, body);
     }
     let state = store.room_state(&room, &lookups).await?;
     let refusals: Vec<Refusal> =
-        bodies.iter().filter_map(|body| rules::check(&state, &origin.sender, body).err()).collect();
+        bodies.iter().filter_map(|body| rules::check(&state, &sender.user, body).err()).collect();
     if let (Some(refusal), true) = (refusals.first(), refusals.len() == bodies.len()) {
         return Err(refusal.clone().into());
     }
     require_rooms_left(store, &invited).await?;
     let produce = |body| {
-        let (id, origin, room) = (CommandId::new(origin.received_at, rand::random()), origin.clone(), room.clone());
-        async move { produce(producer, id, origin, room, body).await.map(|()| id) }
+        let (id, sender, room) = (CommandId::new(sender.received_at, rand::random()), sender.clone(), room.clone());
+        async move { produce(producer, id, sender, room, body).await.map(|()| id) }
     };
     let mut command_ids: Vec<CommandId> =
         bodies.into_iter().map(produce).collect::<FuturesOrdered<_>>().try_collect().await?;
@@ -215,12 +215,12 @@ pub async fn session_signal(producer: &Producer, user: &UserId, body: SignalBody
 pub async fn produce(
     producer: &Producer,
     id: CommandId,
-    origin: Origin,
+    sender: Sender,
     room_id: RoomId,
     body: RecordBody,
 ) -> Result<(), ProduceError> {
-    let Origin { sender, received_at, reply_to } = origin;
-    let record = Record { v: SCHEMA_VERSION, id, room_id, sender, received_at, reply_to, body };
+    let Sender { user, received_at, reply_to } = sender;
+    let record = Record { v: SCHEMA_VERSION, id, room_id, sender: user, received_at, reply_to, body };
     put(producer, &record).await
 }
 

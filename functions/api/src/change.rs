@@ -5,7 +5,7 @@ use common::codec::json;
 use common::command::RoomChange;
 use common::failure::Failure;
 use common::id::{MessageId, RoomId, UserId};
-use common::ingress::{self, Origin};
+use common::ingress::{self, Sender};
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -55,8 +55,8 @@ impl Api {
     }
 
     async fn change(&self, call: &Call, room: RoomId, change: RoomChange) -> Result<Answer, Failure> {
-        let origin = Origin { sender: call.user.clone(), received_at: call.now, reply_to: None };
-        let commands = ingress::change_room(&self.store, &self.producer, origin, room, change).await?;
+        let sender = Sender { user: call.user.clone(), received_at: call.now, reply_to: None };
+        let commands = ingress::change_room(&self.store, &self.producer, sender, room, change).await?;
         Ok(Answer::accepted(&commands))
     }
 }

@@ -7,7 +7,7 @@ use common::code::{ErrorCode, Refusal};
 use common::codec::json;
 use common::failure::Failure;
 use common::id::{CommandId, Epoch, RoomId, Seq, UserId};
-use common::ingress::{self, Origin};
+use common::ingress::{self, Sender};
 use common::limits::ROOM_CREATE_MAX_USERS;
 use common::record::RecordBody;
 use common::room::commit::hash_text;
@@ -77,9 +77,9 @@ impl Api {
             }
         };
         if let Some(event) = event {
-            let origin = Origin { sender: event.sender, received_at: event.at, reply_to: None };
+            let sender = Sender { user: event.sender, received_at: event.at, reply_to: None };
             let body = RecordBody::RoomCreated {};
-            ingress::produce(&self.producer, event.command_id, origin, room_id.clone(), body).await?;
+            ingress::produce(&self.producer, event.command_id, sender, room_id.clone(), body).await?;
         }
         let entries = self.store.room_list_entries(&call.user, std::slice::from_ref(&room_id)).await?;
         let entry = own_membership(&entries)?;

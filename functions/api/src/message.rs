@@ -7,7 +7,7 @@ use common::command::{HistoryPage, HistoryStart};
 use common::failure::Failure;
 use common::history;
 use common::id::{Epoch, RoomId, Seq};
-use common::ingress::{self, Origin, require_member};
+use common::ingress::{self, Sender, require_member};
 use common::limits::{CATCH_UP_MAX_EVENTS, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES};
 use common::room::event::RoomEvent;
 use serde::Serialize;
@@ -35,8 +35,8 @@ struct EventPage {
 impl Api {
     pub(crate) async fn send(&self, call: Call, room: RoomId) -> Result<Answer, Failure> {
         let send = json::send_message(&call.fields()?)?;
-        let origin = Origin { sender: call.user, received_at: call.now, reply_to: None };
-        let command_id = ingress::send_message(&self.store, &self.cache, &self.producer, origin, room, send).await?;
+        let sender = Sender { user: call.user, received_at: call.now, reply_to: None };
+        let command_id = ingress::send_message(&self.store, &self.cache, &self.producer, sender, room, send).await?;
         Ok(Answer::accepted(&Commands::One { command_id }))
     }
 

@@ -9,7 +9,7 @@ use common::command::{Command, RoomAction, Subscribe};
 use common::failure::Failure;
 use common::history;
 use common::id::RoomId;
-use common::ingress::{self, Origin};
+use common::ingress::{self, Sender};
 use common::record::ReplyTo;
 use common::store::{Connection, ConnectionState, StoreError};
 use common::time::Time;
@@ -116,15 +116,15 @@ impl MessageFunction {
             },
             expires_at: principal.expires_at.unix_seconds(),
         };
-        let origin = Origin { sender: user.clone(), received_at: now, reply_to: Some(reply_to) };
+        let sender = Sender { user: user.clone(), received_at: now, reply_to: Some(reply_to) };
         let mut client_message_id = None;
         let commands = match action {
             RoomAction::Send(send) => {
                 client_message_id = Some(send.client_message_id.clone());
-                let command_id = ingress::send_message(store, cache, producer, origin, room, send).await?;
+                let command_id = ingress::send_message(store, cache, producer, sender, room, send).await?;
                 Some(Commands::One { command_id })
             }
-            RoomAction::Change(change) => Some(ingress::change_room(store, producer, origin, room, change).await?),
+            RoomAction::Change(change) => Some(ingress::change_room(store, producer, sender, room, change).await?),
             RoomAction::Read { seq } => {
                 let command_id = ingress::mark_read(store, cache, producer, user, &room, seq, now).await?;
                 Some(Commands::One { command_id })
