@@ -6,15 +6,17 @@
 //! |---|---|
 //! | event (what AWS hands a function) | [`gateway`], [`kafka_event`] |
 //! | client frame → command | [`codec`], [`command`] |
-//! | record (on Kafka) | [`record`], [`producer`], [`kafka_client`] |
+//! | command → record (on Kafka) | [`ingress`], [`record`], [`producer`], [`kafka_client`] |
 //! | room event (in a room's log) | [`room`] |
 //! | item (in DynamoDB) | [`store`] |
 //! | server frame → connection | [`codec`], [`outbound`] |
 //!
-//! Beside them: farewells ([`farewell`]) and those who left without one ([`ghost`]), identities ([`id`]), texts ([`text`]), limits ([`limits`]), error codes ([`code`]), settings
-//! ([`config`]), tokens ([`auth`]), cursors ([`cursor`]), the cache of memberships ([`cache`]), logs and traces
-//! ([`telemetry`]), counts ([`metrics`]), what every function does around its handler ([`function`]), what its operator is
-//! told ([`complaint`]), and how its process ends ([`shutdown`]).
+//! Beside them: identities ([`id`]), texts ([`text`]), times ([`time`]), the fields of what strangers wrote as JSON
+//! ([`fields`]), limits ([`limits`]), error codes ([`code`]) and what is answered to failures ([`failure`]), settings
+//! ([`config`]), tokens ([`auth`]), pages of history ([`history`]) and their cursors ([`cursor`]), the cache of
+//! memberships ([`cache`]), farewells ([`farewell`]) and those who left without one ([`ghost`]), logs and traces
+//! ([`telemetry`]), counts ([`metrics`]), what every function does around its handler ([`function`]), what its operator
+//! is told ([`complaint`]), and how its process ends ([`shutdown`]).
 
 pub mod auth;
 pub mod cache;
@@ -26,6 +28,7 @@ pub mod config;
 pub mod cursor;
 pub mod failure;
 pub mod farewell;
+pub mod fields;
 pub mod function;
 pub mod gateway;
 pub mod ghost;
@@ -33,7 +36,6 @@ pub mod history;
 mod http;
 pub mod id;
 pub mod ingress;
-pub mod json;
 pub mod kafka_client;
 pub mod kafka_event;
 pub mod limits;

@@ -6,8 +6,8 @@ use crate::command::{
     Command, HistoryPage, HistoryStart, Position, RoomAction, RoomChange, SendMessage, Signals, Subscribe,
     SubscribeRooms, Token,
 };
+use crate::fields::Fields;
 use crate::id::{Epoch, MessageId, RoomId, Seq, UserId};
-use crate::json::Fields;
 use crate::limits::{
     FRAME_MAX_BYTES, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES, ID_MAX_CHARACTERS, INVITE_MAX_USERS,
     SUBSCRIBE_MAX_ROOMS,

@@ -1,8 +1,8 @@
 //! What a call brings: its caller, query, body and key.
 
 use common::code::{ErrorCode, Refusal};
+use common::fields::Fields;
 use common::id::UserId;
-use common::json::Fields;
 use common::limits::HTTP_BODY_MAX_BYTES;
 use common::text::whole_number;
 use common::time::Time;

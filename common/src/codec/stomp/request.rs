@@ -6,8 +6,8 @@ use super::{Ack, ProtocolError, Subscription, SubscriptionId, Version};
 use crate::code::{ErrorCode, Refusal};
 use crate::codec::json;
 use crate::command::{Command, Position, Token};
+use crate::fields::Fields;
 use crate::id::ClientMessageId;
-use crate::json::Fields;
 
 /// The versions that a client without `accept-version` speaks.
 const VERSION_UNSAID: &str = "1.0";
