@@ -24,12 +24,12 @@ pub enum Dialect {
     /// `chat.v1.json`.
     Json,
     /// STOMP.
-    Stomp(Session),
+    Stomp(StompState),
 }
 
 /// What is settled with a STOMP client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Session {
+pub struct StompState {
     /// What CONNECT settled, once it has.
     pub version: Option<Version>,
     /// The client's subscriptions to the user's queue; each gets a copy.
@@ -85,7 +85,7 @@ impl Dialect {
     pub fn new(codec: Codec, queues: Vec<Subscription>) -> Self {
         match codec {
             Codec::Json => Self::Json,
-            Codec::Stomp(version) => Self::Stomp(Session { version, queues }),
+            Codec::Stomp(version) => Self::Stomp(StompState { version, queues }),
         }
     }
 
@@ -94,7 +94,7 @@ impl Dialect {
     pub const fn codec(&self) -> Codec {
         match self {
             Self::Json => Codec::Json,
-            Self::Stomp(session) => Codec::Stomp(session.version),
+            Self::Stomp(state) => Codec::Stomp(state.version),
         }
     }
 
@@ -103,7 +103,7 @@ impl Dialect {
     pub fn queues(&self) -> &[Subscription] {
         match self {
             Self::Json => &[],
-            Self::Stomp(session) => &session.queues,
+            Self::Stomp(state) => &state.queues,
         }
     }
 
@@ -117,7 +117,7 @@ impl Dialect {
     /// What a text seems to be in, when its connection cannot be looked up: a STOMP frame never begins like an object.
     #[must_use]
     pub fn guess(text: &str) -> Self {
-        if text.trim_start().starts_with('{') { Self::Json } else { Self::Stomp(Session::default()) }
+        if text.trim_start().starts_with('{') { Self::Json } else { Self::Stomp(StompState::default()) }
     }
 
     /// Tells that something was refused, with an `error` or a `nack`: in a frame, or where the dialect has no place for
@@ -171,11 +171,11 @@ impl Push {
     pub fn to_connection(&self, dialect: &Dialect, receipt: Option<&str>) -> Option<Arc<str>> {
         match dialect {
             Dialect::Json => Some(Arc::clone(&self.json)),
-            Dialect::Stomp(session) if session.queues.is_empty() => None,
-            Dialect::Stomp(session) => {
+            Dialect::Stomp(state) if state.queues.is_empty() => None,
+            Dialect::Stomp(state) => {
                 let message = self.message(&Source::UserQueue, receipt);
                 let mut text = String::new();
-                for queue in &session.queues {
+                for queue in &state.queues {
                     message.write(queue, &mut text);
                 }
                 Some(text.into())

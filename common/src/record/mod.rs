@@ -245,7 +245,7 @@ impl RecordBody {
 mod tests {
     use super::*;
     use crate::codec::stomp::{Ack, Subscription, Version};
-    use crate::codec::{Dialect, Session};
+    use crate::codec::{Dialect, StompState};
 
     fn sample() -> Record {
         Record {
@@ -267,8 +267,8 @@ mod tests {
         let mut record = sample();
         assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record.clone()));
         let queue = Subscription { id: "a\"b".parse().unwrap(), ack: Ack::Client };
-        let session = Session { version: Some(Version::V11), queues: vec![queue] };
-        for dialect in [Dialect::Json, Dialect::Stomp(session)] {
+        let state = StompState { version: Some(Version::V11), queues: vec![queue] };
+        for dialect in [Dialect::Json, Dialect::Stomp(state)] {
             let connection = "TXzPWdnOjoECGjA=".parse().unwrap();
             record.reply_to = Some(ReplyTo { connection, dialect, receipt: Some("r".to_owned()), expires_at: 5 });
             assert_eq!(Record::decode(Some(b"room-1"), Some(&record.value())), Ok(record.clone()));

@@ -2,7 +2,7 @@
 //! token.
 
 use common::codec::stomp::Version;
-use common::codec::{Dialect, Session};
+use common::codec::{Dialect, StompState};
 
 /// The subprotocol of the JSON protocol.
 const JSON: &str = "chat.v1.json";
@@ -35,7 +35,7 @@ pub(crate) fn negotiate(header: Option<&str>) -> Result<Offer<'_>, u16> {
         return Ok(Offer { subprotocol: Some(JSON), dialect: Dialect::Json, bearer });
     }
     let highest = entries().filter_map(stomp_version).max();
-    let dialect = Dialect::Stomp(Session::default());
+    let dialect = Dialect::Stomp(StompState::default());
     Ok(Offer { subprotocol: highest.map(Version::subprotocol), dialect, bearer })
 }
 

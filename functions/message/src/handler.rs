@@ -5,7 +5,7 @@ use common::auth::Verifier;
 use common::cache::Cache;
 use common::code::ByeCode;
 use common::codec::frame::{ClientFrame, ServerFrame};
-use common::codec::{Dialect, Session, json};
+use common::codec::{Dialect, StompState, json};
 use common::command::Command;
 use common::cursor::Cursors;
 use common::farewell;
@@ -52,7 +52,7 @@ impl MessageFunction {
         match self.store.connection(connection_id, now).await {
             Ok(Some(connection)) => match connection.dialect {
                 Dialect::Json if Dialect::is_connect(text) => {
-                    let dialect = Dialect::Stomp(Session::default());
+                    let dialect = Dialect::Stomp(StompState::default());
                     self.handle_stomp(Connection { dialect, ..connection }, text, now).await
                 }
                 Dialect::Json => self.handle_json(&connection, decoded, now).await,

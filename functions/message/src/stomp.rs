@@ -11,7 +11,7 @@ use common::codec::stomp::frame::{Frame, Frames};
 use common::codec::stomp::message::{self, Message};
 use common::codec::stomp::request::Request;
 use common::codec::stomp::{ProtocolError, Subscription, SubscriptionId, Version};
-use common::codec::{Dialect, Form, Push, Session, Told, json};
+use common::codec::{Dialect, Form, Push, StompState, Told, json};
 use common::command::{Command, Position, Signals, Token};
 use common::failure::Failure;
 use common::gateway::WebSocketResponse;
@@ -139,7 +139,7 @@ impl Dialogue<'_> {
     }
 
     async fn connect(&mut self, version: Version, token: Option<Token>) -> Result<(), Stop> {
-        let dialect = Dialect::Stomp(Session { version: Some(version), queues: Vec::new() });
+        let dialect = Dialect::Stomp(StompState { version: Some(version), queues: Vec::new() });
         let principal = match token {
             Some(token) => self.function.authenticate(&self.connection, &dialect, &token, self.now).await?,
             None => {
@@ -313,8 +313,8 @@ impl Dialogue<'_> {
             let principal = live(&self.connection, self.now)?;
             match self.function.store.change_queues(&self.connection, principal, &queues, self.now).await {
                 Ok(()) => {
-                    if let Dialect::Stomp(session) = &mut self.connection.dialect {
-                        session.queues = queues;
+                    if let Dialect::Stomp(state) = &mut self.connection.dialect {
+                        state.queues = queues;
                     }
                     return Ok(());
                 }
@@ -370,7 +370,7 @@ impl Dialogue<'_> {
     /// The version that CONNECT settled, once it has.
     fn settled(&self) -> Option<Version> {
         match &self.connection.dialect {
-            Dialect::Stomp(session) => session.version,
+            Dialect::Stomp(state) => state.version,
             Dialect::Json => None,
         }
     }
