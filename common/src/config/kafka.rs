@@ -12,14 +12,15 @@
 //! cluster's own the system's list of authorities holds.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 
 use rdkafka::ClientConfig;
+use topics::{Care, Scale, Topic};
 
 use super::{ConfigError, Environment};
 use crate::kafka_client::KafkaContext;
 
-/// The longest name that Kafka takes for a topic, less our longest one and its separator.
+/// The longest prefix. Source: Lambda's limit for an event source's consumer group, whose name begins with it. (For a
+/// topic Kafka takes 249.)
 const TOPIC_PREFIX_MAX_BYTES: usize = 200;
 
 /// Those that take a user's name and password.
@@ -70,20 +71,13 @@ impl TopicPrefix {
     }
 }
 
-/// `KAFKA_TOPICS`: what is done about the topics before anything reads them, by its name; what a type knows as its default
-/// unless set.
+/// `KAFKA_TOPICS`: what is done about the topics before anything reads them; `make` unless set.
 ///
 /// # Errors
-/// There is nothing of that name.
-pub fn topic_care<T: FromStr + Default>(environment: &Environment) -> Result<T, ConfigError> {
-    let name = environment.optional("KAFKA_TOPICS");
-    let care = name.map_or_else(|| Ok(T::default()), str::parse);
-    care.map_err(|_| ConfigError::invalid("KAFKA_TOPICS", "make, make-without-segments or verify"))
-}
-
-#[derive(serde::Deserialize)]
-struct TopicDefinition {
-    partitions: i32,
+/// There is no such care.
+pub fn topic_care(environment: &Environment) -> Result<Care, ConfigError> {
+    let care = environment.optional("KAFKA_TOPICS").map_or(Ok(Care::default()), str::parse);
+    care.map_err(|_| ConfigError::invalid("KAFKA_TOPICS", topics::CARES))
 }
 
 impl KafkaConfig {
@@ -121,6 +115,17 @@ impl KafkaConfig {
             topic_prefix: TopicPrefix::new(environment)?,
             ingress_closed: environment.flag("INGRESS_CLOSED")?,
         })
+    }
+
+    /// The declared topics as this installation has them: by their names on its cluster, with its partitions.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Topic> {
+        let on_cluster = |topic: Topic| Topic {
+            partitions: self.partitions.get(&topic.name).copied().unwrap_or(topic.partitions),
+            name: self.topic_prefix.with(&topic.name),
+            ..topic
+        };
+        topics::declared(Scale::Production).into_iter().map(on_cluster).collect()
     }
 }
 
@@ -185,10 +190,8 @@ fn pem<'a>(environment: &'a Environment, name: &'static str) -> Result<Option<&'
 }
 
 fn partitions(environment: &Environment) -> Result<HashMap<String, i32>, ConfigError> {
-    let topics: HashMap<String, TopicDefinition> = serde_json::from_str(include_str!("../../../infra/topics.json"))
-        .expect("the data file of the topics is checked by a test");
-    let mut partitions: HashMap<String, i32> =
-        topics.into_iter().map(|(topic, definition)| (topic, definition.partitions)).collect();
+    let declared = topics::declared(Scale::Production).into_iter();
+    let mut partitions: HashMap<String, i32> = declared.map(|topic| (topic.name, topic.partitions)).collect();
     for entry in
         environment.optional("KAFKA_PARTITIONS").unwrap_or_default().split(',').filter(|entry| !entry.is_empty())
     {
@@ -333,9 +336,23 @@ mod tests {
     }
 
     #[test]
+    fn topics_have_their_names_on_the_cluster_and_the_configured_partitions() {
+        let pairs = changed(&SCRAM, &[("KAFKA_TOPIC_PREFIX", "stage."), ("KAFKA_PARTITIONS", "chat-presence:2")]);
+        let topics = KafkaConfig::new(&Environment::of_pairs(&pairs)).unwrap().topics();
+        let topics: Vec<_> = topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+        let expected = [
+            ("stage.chat-messages", 12),
+            ("stage.chat-messages-dlt", 12),
+            ("stage.chat-presence", 2),
+            ("stage.chat-read-events", 6),
+        ];
+        assert_eq!(topics, expected);
+    }
+
+    #[test]
     fn what_is_done_about_topics_is_a_name_or_nothing() {
-        let care = |value| topic_care::<u8>(&Environment::of_pairs(&[("KAFKA_TOPICS", value)]));
-        assert_eq!((care(""), care("7")), (Ok(0), Ok(7)));
+        let care = |value| topic_care(&Environment::of_pairs(&[("KAFKA_TOPICS", value)]));
+        assert_eq!((care(""), care("verify")), (Ok(Care::Make), Ok(Care::Verify)));
         let sentence = "the environment variable KAFKA_TOPICS is not make, make-without-segments or verify";
         assert_eq!(care("Verify").map_err(|error| error.to_string()), Err(sentence.to_owned()));
     }

@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
-use topics::{Topic, TopicError};
+use topics::TopicError;
 
 use crate::event::{Event, RequestType};
 
@@ -55,13 +55,9 @@ impl Provision {
     async fn apply(&self) -> Result<(), ProvisionError> {
         let environment = &self.environment;
         let (config, care) = (KafkaConfig::new(environment)?, topic_care(environment)?);
-        topics::see_to(care, &config.client, &config.context, wanted(&config)).await?;
+        topics::see_to(care, &config.client, &config.context, config.topics()).await?;
         Ok(())
     }
-}
-
-fn wanted(config: &KafkaConfig) -> Vec<Topic> {
-    topics::configured(&config.partitions, |name| config.topic_prefix.with(name))
 }
 
 async fn answer(event: &Event, outcome: &Result<(), String>) -> Result<(), UnansweredError> {
@@ -129,25 +125,5 @@ mod tests {
     async fn topics_stay_when_the_stack_goes() {
         let (_, answer) = heard("Delete", &[]).await;
         assert_eq!((&answer["Status"], &answer["PhysicalResourceId"]), (&json!("SUCCESS"), &json!("topics")));
-    }
-
-    #[test]
-    fn topics_have_their_names_on_the_cluster_and_the_configured_partitions() {
-        let config = KafkaConfig::new(&Environment::of_pairs(&[
-            ("KAFKA_BOOTSTRAP_SERVERS", "one:9092"),
-            ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
-            ("KAFKA_TOPIC_PREFIX", "stage."),
-            ("KAFKA_PARTITIONS", "chat-presence:2"),
-        ]))
-        .unwrap();
-        let wanted: Vec<(String, i32)> =
-            wanted(&config).into_iter().map(|topic| (topic.name, topic.partitions)).collect();
-        let expected = [
-            ("stage.chat-messages", 12),
-            ("stage.chat-messages-dlt", 12),
-            ("stage.chat-presence", 2),
-            ("stage.chat-read-events", 6),
-        ];
-        assert_eq!(wanted, expected.map(|(name, partitions)| (name.to_owned(), partitions)));
     }
 }

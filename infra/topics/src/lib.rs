@@ -10,7 +10,7 @@ mod advice;
 mod cluster;
 mod raise;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use rdkafka::ClientConfig;
@@ -242,18 +242,6 @@ pub fn declared(scale: Scale) -> Vec<Topic> {
     topics.into_iter().map(topic).collect()
 }
 
-/// The declared topics as an installation has them: with so many partitions, where it says so, and by their names on its
-/// cluster.
-#[must_use]
-pub fn configured(partitions: &HashMap<String, i32>, name_on_cluster: impl Fn(&str) -> String) -> Vec<Topic> {
-    let on_cluster = |topic: Topic| Topic {
-        partitions: partitions.get(&topic.name).copied().unwrap_or(topic.partitions),
-        name: name_on_cluster(&topic.name),
-        ..topic
-    };
-    declared(Scale::Production).into_iter().map(on_cluster).collect()
-}
-
 /// Sees to these topics in one of the ways, and says what became of each.
 ///
 /// # Errors
@@ -337,7 +325,6 @@ fn unmade(topics: &[Topic]) -> String {
 mod tests {
     use super::*;
 
-    /// What a broker's file holds is dropped as a whole, so a file may not outlast what the topic keeps.
     #[test]
     fn a_care_is_known_by_its_name() {
         let names = ["make", "make-without-segments", "verify", "Verify", ""];
@@ -347,6 +334,7 @@ mod tests {
         assert_eq!(Care::default(), Care::Make);
     }
 
+    /// What a broker's file holds is dropped as a whole, so a file may not outlast what the topic keeps.
     #[test]
     fn what_is_declared_is_sound() {
         for scale in [Scale::Production, Scale::Local] {

@@ -24,6 +24,7 @@ use common::config::{ConfigError, Environment, KafkaConfig};
 use common::producer::{DEAD_LETTER_TOPIC, ProduceError, ProducerError};
 use common::record::origin::InvalidOrigin;
 use rdkafka::error::KafkaError;
+use topics::Scale;
 
 use letter::LetterId;
 use reader::ReadError;
@@ -96,9 +97,8 @@ pub(crate) async fn run(command: &DltCommand) -> Result<(), DltError> {
 
 /// Whether a record of this topic can be a dead letter, and go back: the closed list of `infra/topics.json`.
 fn is_origin_topic(topic: &str) -> bool {
-    let topics: std::collections::HashMap<String, serde::de::IgnoredAny> =
-        serde_json::from_str(include_str!("../../../topics.json")).expect("a test reads this data file");
-    topics.contains_key(topic) && topic != DEAD_LETTER_TOPIC
+    let is_ours = topics::declared(Scale::Production).iter().any(|declared| declared.name == topic);
+    is_ours && topic != DEAD_LETTER_TOPIC
 }
 
 #[cfg(test)]
