@@ -1,4 +1,5 @@
-//! Calls over HTTP that are not AWS's: key sets, and collectors of traces. TLS as the AWS clients have it.
+//! Calls over HTTP that no client of AWS's makes: for key sets, to collectors of traces and to CloudFormation. TLS as
+//! those clients have it.
 
 use std::fmt;
 
@@ -8,35 +9,45 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 
-/// The longest answer that is read.
-const ANSWER_MAX_BYTES: usize = 262_144;
+/// The longest body that is taken (ours: a key set has some kilobytes).
+const RESPONSE_MAX_BYTES: usize = 262_144;
 
 /// A client; it keeps its connections.
-pub(crate) struct Client(Connector);
+pub struct Client(Connector);
 
 /// What came back.
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The whole body.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
 }
 
-impl Client {
-    pub(crate) fn new() -> Self {
+impl Answer {
+    /// Whether the call was taken.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
         let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
         Self(Connector::builder().tls_provider(tls).build())
     }
+}
 
+impl Client {
     /// One call. It has no limit of time of its own.
     ///
     /// # Errors
     /// Why there is no whole answer.
-    pub(crate) async fn call(&self, request: HttpRequest) -> Result<Answer, &'static str> {
+    pub async fn call(&self, request: HttpRequest) -> Result<Answer, &'static str> {
         let response = self.0.call(request).await.map_err(|_| "no answer")?;
         let status = response.status().as_u16();
         let body = ByteStream::new(response.into_body()).collect().await.map_err(|_| "broken off")?.into_bytes();
-        if body.len() > ANSWER_MAX_BYTES { Err("too large") } else { Ok(Answer { status, body }) }
+        if body.len() > RESPONSE_MAX_BYTES { Err("too large") } else { Ok(Answer { status, body }) }
     }
 }
 

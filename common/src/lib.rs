@@ -33,7 +33,7 @@ pub mod function;
 pub mod gateway;
 pub mod ghost;
 pub mod history;
-mod http;
+pub mod http;
 pub mod id;
 pub mod ingress;
 pub mod kafka_client;

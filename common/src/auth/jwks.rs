@@ -36,7 +36,7 @@ struct Cache {
 
 impl Jwks {
     pub(super) fn new(url: String) -> Self {
-        Self { url, client: http::Client::new(), cache: Mutex::default() }
+        Self { url, client: http::Client::default(), cache: Mutex::default() }
     }
 
     /// The key that a token names; the only key of the set when it names none.
@@ -78,7 +78,7 @@ impl Jwks {
     async fn fetch(&self) -> Result<JwkSet, &'static str> {
         let request = HttpRequest::get(self.url.as_str()).map_err(|_| "not a URL")?;
         let answer = tokio::time::timeout(FETCH_TIMEOUT, self.client.call(request)).await.map_err(|_| "too slow")??;
-        if !(200..300).contains(&answer.status) {
+        if !answer.is_success() {
             return Err("not a success");
         }
         serde_json::from_slice(&answer.body).map_err(|_| "not a key set")

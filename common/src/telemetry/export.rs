@@ -53,7 +53,7 @@ pub(super) fn tracer(function: &'static str, config: Option<TraceConfig>) -> (Sd
         .with_headers(headers)
         .with_timeout(EXPORT_TIMEOUT)
         .with_retry_policy(RetryPolicy::disabled())
-        .with_http_client(Client(http::Client::new()))
+        .with_http_client(Client(http::Client::default()))
         .build();
     let mut exporter = exporter.expect("the address was checked, and there is a client");
     exporter.set_resource(&resource);

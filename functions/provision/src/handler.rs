@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
+use common::http::Client;
 use topics::TopicError;
 
 use crate::event::{Event, RequestType};
@@ -65,11 +64,9 @@ async fn answer(event: &Event, outcome: &Result<(), String>) -> Result<(), Unans
     let mut request = HttpRequest::new(SdkBody::from(body));
     request.set_uri(event.response_url.as_str()).map_err(|_| UnansweredError("not a URL"))?;
     request.set_method("PUT").map_err(|_| UnansweredError("not a method"))?;
-    let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    let connector = Connector::builder().tls_provider(tls).build();
-    let response = tokio::time::timeout(ANSWER_TIMEOUT, connector.call(request)).await;
-    let response = response.map_err(|_| UnansweredError("too slow"))?.map_err(|_| UnansweredError("no connection"))?;
-    if response.status().is_success() { Ok(()) } else { Err(UnansweredError("refused")) }
+    let taken = tokio::time::timeout(ANSWER_TIMEOUT, Client::default().call(request)).await;
+    let taken = taken.map_err(|_| UnansweredError("too slow"))?.map_err(UnansweredError)?;
+    if taken.is_success() { Ok(()) } else { Err(UnansweredError("refused")) }
 }
 
 #[cfg(test)]
