@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::limits::{ID_MAX_CHARACTERS, INTEGER_MAX, USER_ID_MAX_BYTES};
+use crate::limits::{CONNECTION_ID_MAX_BYTES, ID_MAX_CHARACTERS, INTEGER_MAX, USER_ID_MAX_BYTES};
 use crate::text::whole_number;
 
 /// The text is not an identity of this kind.
@@ -72,7 +72,7 @@ text_id!(
 text_id!(
     /// A live WebSocket connection, named by API Gateway; opaque to us.
     ConnectionId,
-    |text| (1..=128).contains(&text.len())
+    |text| (1..=CONNECTION_ID_MAX_BYTES).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte))
 );
 text_id!(

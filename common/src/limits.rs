@@ -16,6 +16,10 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub const ID_MAX_CHARACTERS: usize = 64;
 /// Longest user id, in bytes (ours: the subjects of the common issuers stay below).
 pub const USER_ID_MAX_BYTES: usize = 128;
+/// Longest connection id, in bytes (ours: API Gateway's have some 16).
+pub const CONNECTION_ID_MAX_BYTES: usize = 128;
+/// Longest `Idempotency-Key`, in bytes (ours).
+pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 /// Longest room name, in Unicode scalar values (ours).
 pub const ROOM_NAME_MAX_SCALARS: usize = 80;
 /// Most people named when a group is created (ours: the creation is one DynamoDB transaction of at most 100 items).
@@ -53,6 +57,8 @@ pub const HISTORY_MAX_MESSAGES: usize = 100;
 pub const HISTORY_DEFAULT_MESSAGES: usize = 50;
 /// Most rooms or members in one page (ours).
 pub const LIST_MAX_ENTRIES: usize = 100;
+/// Rooms or members in a page when the caller names no limit (ours).
+pub const LIST_DEFAULT_ENTRIES: usize = 50;
 /// From this many on, `unread` means "or more" (ours: one page of history).
 pub const UNREAD_MAX: u64 = 100;
 /// So many events behind a marker are looked at for `unread`; with more, and fewer unread among them, it is taken for

@@ -3,7 +3,7 @@
 use common::code::{ErrorCode, Refusal};
 use common::fields::Fields;
 use common::id::UserId;
-use common::limits::HTTP_BODY_MAX_BYTES;
+use common::limits::{HTTP_BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX_BYTES};
 use common::text::whole_number;
 use common::time::Time;
 use lambda_http::Request;
@@ -27,14 +27,14 @@ impl Call {
     /// Reads a request.
     ///
     /// # Errors
-    /// The query is not UTF-8, the body is too long, or the key is not 1 to 255 visible characters.
+    /// The query is not UTF-8, the body is too long, or the key is too long, empty, or not of visible characters.
     pub(crate) fn read(request: &Request, user: UserId, now: Time) -> Result<Self, Refusal> {
         let body = request.body().as_ref().to_vec();
         if body.len() > HTTP_BODY_MAX_BYTES {
             return Err(ErrorCode::ContentTooLong.into());
         }
         let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap_or_default().to_owned());
-        if key.as_ref().is_some_and(|key| !(1..=255).contains(&key.len())) {
+        if key.as_ref().is_some_and(|key| !(1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len())) {
             return Err(Refusal::field("Idempotency-Key"));
         }
         let query = query(request.uri().query().unwrap_or_default())?;

@@ -3,7 +3,7 @@
 use common::failure::Failure;
 use common::id::{RoomId, UserId};
 use common::ingress::require_member;
-use common::limits::{HISTORY_DEFAULT_MESSAGES, LIST_MAX_ENTRIES};
+use common::limits::{LIST_DEFAULT_ENTRIES, LIST_MAX_ENTRIES};
 use common::room::Member;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ struct MemberList<'a> {
 
 impl Api {
     pub(crate) async fn members(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
-        let limit = call.limit(HISTORY_DEFAULT_MESSAGES, LIST_MAX_ENTRIES)?;
+        let limit = call.limit(LIST_DEFAULT_ENTRIES, LIST_MAX_ENTRIES)?;
         let list = format!("members {room}");
         let after: Option<UserId> =
             call.parameter("cursor")?.map(|cursor| self.cursors.open(&list, &call.user, cursor)).transpose()?;

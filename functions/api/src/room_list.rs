@@ -7,7 +7,7 @@
 
 use common::failure::Failure;
 use common::id::RoomId;
-use common::limits::{HISTORY_DEFAULT_MESSAGES, LIST_MAX_ENTRIES};
+use common::limits::{LIST_DEFAULT_ENTRIES, LIST_MAX_ENTRIES};
 use common::room::Head;
 use common::room::commit::hash_text;
 use common::room::event::RoomEvent;
@@ -85,7 +85,7 @@ fn digest(room: &RoomId) -> String {
 
 impl Api {
     pub(crate) async fn list_rooms(&self, call: &Call) -> Result<Answer, Failure> {
-        let limit = call.limit(HISTORY_DEFAULT_MESSAGES, LIST_MAX_ENTRIES)?;
+        let limit = call.limit(LIST_DEFAULT_ENTRIES, LIST_MAX_ENTRIES)?;
         let mut walk: Walk = match call.parameter("cursor")? {
             Some(cursor) => self.cursors.open(LIST, &call.user, cursor)?,
             None => Walk::default(),

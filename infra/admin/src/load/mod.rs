@@ -13,6 +13,7 @@ mod tally;
 
 use clap::Args;
 use clap::value_parser;
+use common::limits::ROOM_CREATE_MAX_USERS;
 
 use crate::runtime::{RuntimeError, RuntimeUrl};
 use member::JoinError;
@@ -52,8 +53,8 @@ pub(crate) struct LoadOptions {
     json: bool,
 }
 
-/// A room is created with at most this many others.
-const ROOM_MAX_USERS: u32 = 91;
+/// Most people of a new room: who makes it, and whom they name.
+const ROOM_MAX_USERS: usize = ROOM_CREATE_MAX_USERS + 1;
 
 /// No load.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,7 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), LoadError> {
     if options.rooms > options.users {
         return Err(LoadError::EmptyRoom);
     }
-    if options.users.div_ceil(options.rooms) > ROOM_MAX_USERS {
+    if options.users.div_ceil(options.rooms) as usize > ROOM_MAX_USERS {
         return Err(LoadError::FullRoom);
     }
     eprintln!("admin: {} users join {} rooms", options.users, options.rooms);
