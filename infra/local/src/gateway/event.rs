@@ -1,7 +1,8 @@
 //! The events that API Gateway hands to functions, field for field.
 //!
-//! Sources: the project's platform notes, section "Events (Lambda proxy)", and the HTTP API's payload format 2.0. Times
-//! are integer milliseconds and the common log format, both UTC. Request ids are new for every event.
+//! Sources: API Gateway's developer guide, "WebSocket API mapping template reference" and payload format 2.0 of HTTP
+//! APIs; the sample events of aws/aws-lambda-rust-runtime. Times are integer milliseconds and the common log format,
+//! both in UTC. Request ids are new for every event.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -1,7 +1,8 @@
 //! The `@connections` API: POST, GET and DELETE of one connection.
 //!
 //! A connection can be reached from the moment its `$connect` returned until it closes; before and after it is gone
-//! (410). Signatures are not looked at. Source: the project's platform notes, section "`@connections` API".
+//! (410). Signatures are not looked at. Sources: API Gateway's developer guide, "Use `@connections` commands in your
+//! backend service"; the reference of the API Gateway Management API.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};

@@ -1,7 +1,8 @@
 //! What a function answers to the gateway, and what the gateway says by itself.
 //!
-//! Sources: the project's platform notes, "Replies, service frames, closes" and "`@connections` API"; Lambda proxy
-//! responses of payload format 2.0.
+//! Sources: API Gateway's developer guide, "Set up route responses for WebSocket APIs" and payload format 2.0 of HTTP
+//! APIs; the reference of the API Gateway Management API. The frames that the gateway says by itself are in no guide,
+//! but in reports such as aws-samples/simple-websockets-chat-app#24.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;

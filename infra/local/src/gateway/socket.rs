@@ -2,7 +2,8 @@
 //!
 //! Frames of one connection are invoked concurrently, so their answers have no order. What a client does wrong closes
 //! its own socket with the platform's code; what a function does wrong is a service frame, and the socket stays open.
-//! Sources: the project's platform notes, "Quotas" and "Replies, service frames, closes".
+//! Sources: API Gateway's developer guide, "Quotas for configuring and running a WebSocket API" and "Binary media types
+//! for WebSocket APIs".
 
 use std::{sync::Arc, time::Duration};
 

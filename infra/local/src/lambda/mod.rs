@@ -4,7 +4,8 @@
 //! goes to an idle environment, or waits until one is idle; a pool grows on demand up to the function's maximum. An
 //! invocation is answered exactly once: with what the function said, or with why it said nothing.
 //!
-//! Source: the project's platform notes, section "Runtime API as the crates use it".
+//! Sources: Lambda's developer guide, "Using the Lambda runtime API for custom runtimes"; `lambda_runtime`, which calls
+//! it.
 
 mod binaries;
 mod counts;
