@@ -49,6 +49,18 @@ fn no_function_is_waited_for_less_than_it_may_take() {
     }
 }
 
+/// What takes too long there takes too long here. The local runtime has no provision: it makes its topics itself.
+#[test]
+fn the_local_runtime_waits_for_a_function_as_long_as_the_stack() {
+    let local = read("infra/local/src/stack.rs");
+    for (name, stack) in stacks() {
+        for function in stack.functions().iter().filter(|function| function.name != "provision") {
+            let limits = format!("(\"{}\", {}, ", function.name, function.properties["Timeout"]);
+            assert!(local.contains(&limits), "{name}: no {limits}…) in stack.rs");
+        }
+    }
+}
+
 /// A limit of the code's own, in seconds.
 fn limit_s(path: &str, name: &str) -> u64 {
     let text = read(path);
