@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { waitFor } from "./runtime.mjs";
 import { Browser, texts } from "./window.mjs";
 
 const browser = new Browser();
@@ -35,10 +34,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
     await speaker.shows(text);
   };
   const agree = async () => {
-    for (const window of [alice, bob]) {
-      await waitFor(async () => (await window.messages()).length >= expected.length, "all messages to be shown");
-      assert.deepEqual(texts(await window.messages()), expected);
-    }
+    for (const window of [alice, bob]) await window.showsAll(expected);
     const seqs = (await alice.messages()).map((message) => message.seq);
     assert.deepEqual(seqs, seqs.map((_, index) => seqs[0] + index), "no hole");
     assert.deepEqual((await bob.messages()).map((message) => message.seq), seqs, "the same seqs in both windows");
@@ -147,11 +143,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
 test("a room of one's own making, and a third person", { timeout: 5 * 60_000 }, async () => {
   const alice = await browser.open("/?user=alice");
   const carol = await browser.open("/?user=carol");
-  await alice.page.click("nav summary");
-  await alice.page.fill("#room-title", "마당 모임");
-  await alice.page.fill("#room-people", "bob, carol");
-  await alice.page.click("#group button");
-  await waitFor(async () => (await alice.page.textContent("#room-name")) === "마당 모임", "the new room to open");
+  await alice.create("마당 모임", "bob, carol");
   await carol.page.click("#rooms button:has-text('마당 모임')");
   await alice.say("새 방에 오신 걸 환영해요 🎉");
   await carol.shows("새 방에 오신 걸 환영해요 🎉");
