@@ -9,6 +9,7 @@ use tests::cluster::{Variables, of_local_runtime};
 use tests::deadline::eventually;
 use tests::internals::assert_tells_nothing;
 use tests::runtime::Ended;
+use tests::tables::{CHAT, CONNECTIONS};
 use tests::trouble::{Trouble, TroubledWay, When};
 use tests::{Client, Runtime};
 
@@ -94,14 +95,14 @@ async fn a_missing_table_is_named_once_to_the_operator_and_never_to_clients() {
     let madang = Runtime::start::<&str>(&[]);
     let (alice, bob, room) = madang.pair().await;
     let mut at_alice = alice.join(&room).await;
-    madang.table("DeleteTable", &json!({"TableName": "chat"})).await;
+    madang.delete_table(CHAT).await;
     for number in 0..5 {
         refused(&mut at_alice, send(&room, &format!("m{number}"), "hello"), "internal").await;
         let answer = alice.http.get(&format!("/rooms/{room}/messages")).await;
         answer.refused(500, "internal");
         assert_tells_nothing(&answer.json());
     }
-    madang.table("DeleteTable", &json!({"TableName": "connections"})).await;
+    madang.delete_table(CONNECTIONS).await;
     let handshake = bob.open("", &[("authorization", &format!("Bearer {}", bob.token))]).await.err().unwrap();
     assert_eq!(handshake.status, 500);
     assert_tells_nothing(&json!(handshake.body));

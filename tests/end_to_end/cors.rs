@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use tests::Runtime;
 use tests::http::{Answer, Http};
+use tests::tables::CHAT;
 
 const PAGE: &str = "https://app.example.com";
 
@@ -85,7 +86,7 @@ async fn pages_of_the_list_read_every_answer_and_others_none() {
         assert_eq!((answer.status, told(&answer)), (status, readable()));
     }
     // What is our own fault is readable, too.
-    madang.table("DeleteTable", &json!({"TableName": "chat"})).await;
+    madang.delete_table(CHAT).await;
     check(&alice.http, "GET", &of_room("/messages"), "", 500).await;
     let answer = alice.http.call("GET", &of_room(""), &[("origin", PAGE)], "").await;
     assert_eq!((answer.status, &answer.headers["retry-after"]), (500, &"1".parse().unwrap()));

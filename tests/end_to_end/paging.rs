@@ -5,27 +5,13 @@ use tests::person::seq_of;
 use tests::runtime::unique;
 use tests::{Client, Runtime};
 
-/// Members of a room as the commit writes them, without the six thousand invitations.
-async fn add_members(madang: &Runtime, room: &str, names: &[String]) {
-    for names in names.chunks(25) {
-        let put = |name: &String| {
-            json!({"PutRequest": {"Item": {
-                "PK": {"S": format!("ROOM#{room}")}, "SK": {"S": format!("MEMBER#{name}")},
-                "role": {"S": "member"}, "joinedSeq": {"N": "1"}, "readSeq": {"N": "1"},
-            }}})
-        };
-        let puts: Vec<Value> = names.iter().map(put).collect();
-        madang.table("BatchWriteItem", &json!({"RequestItems": {"chat": puts}})).await;
-    }
-}
-
 #[tokio::test]
 async fn six_thousand_members_come_once_in_order() {
     let madang = Runtime::shared().await;
     let (alice, bob) = (madang.person("alice").await, madang.person("bob").await);
     let room = alice.make_room(&[&bob]).await;
     let mut names: Vec<String> = (0..5_998).map(|number| format!("member-{number}")).collect();
-    add_members(&madang, &room, &names).await;
+    madang.add_members(&room, &names).await;
     names.extend([alice.id.clone(), bob.id.clone()]);
     names.sort_unstable();
     let path = format!("/rooms/{room}/members");

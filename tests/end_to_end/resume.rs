@@ -119,15 +119,7 @@ async fn at_the_limit_subscriptions_are_renewed() {
     let mut at_bob = bob.join(&room).await;
     at_bob.subscribe(&second).await;
     let connection = madang.connection_of(&bob, &room).await;
-    let rows: Vec<Value> = (0..498)
-        .map(|number| {
-            let (partition, sort) = (format!("CONN#{connection}"), format!("SUB#other-{number}#json"));
-            json!({"PutRequest": {"Item": {"PK": {"S": partition}, "SK": {"S": sort}}}})
-        })
-        .collect();
-    for rows in rows.chunks(25) {
-        madang.table("BatchWriteItem", &json!({"RequestItems": {"connections": rows}})).await;
-    }
+    madang.add_subscriptions(&connection, 498).await;
     at_bob.subscribe(&room).await;
     let many = |rooms: [&str; 2]| json!({"action": "subscribe", "roomIds": rooms});
     let renewed = at_bob.request(many([&room, &second])).await;

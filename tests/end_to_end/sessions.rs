@@ -157,7 +157,7 @@ async fn the_dead_give_way_before_the_oldest_of_the_living() {
                 eventually("the end of a connection", async || (!madang.is_open(&connection).await).then_some(()))
                     .await;
             }
-            ghosts::age(&madang, person, &connection).await;
+            madang.age_session(person, &connection).await;
         }
         let mut newest = if by_handshake {
             person.connect().await

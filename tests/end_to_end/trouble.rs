@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tests::client::send;
 use tests::deadline::eventually;
 use tests::person::{assert_dense, seq_of};
+use tests::tables::OF_CONNECTION;
 use tests::trouble::{Rule, Trouble, TroubledWay, When};
 use tests::{Client, Person, Runtime};
 
@@ -217,7 +218,7 @@ async fn every_third_call_that_fails_loses_and_doubles_nothing() {
 async fn a_handshake_that_fails_at_its_end_leaves_no_session() {
     let (_tables, way, madang) = troubled().await;
     let alice = madang.person("alice").await;
-    way.set(&[("GetItem", Trouble::Fault, When::With("CONN#"))]);
+    way.set(&[("GetItem", Trouble::Fault, When::With(OF_CONNECTION))]);
     let handshake = alice.try_to_connect().await;
     assert_eq!(handshake.err().map(|refused| refused.status), Some(503));
     assert_ne!((way.calls("TransactWriteItems"), way.met("GetItem", Trouble::Fault)), (0, 0));

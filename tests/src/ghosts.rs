@@ -43,19 +43,9 @@ async fn haunted(madang: &Runtime, name: &str) -> Person {
     assert_eq!(refusal(&person).await, Some(429));
     for connection in madang.sessions_of(&person).await {
         eventually("the end of a connection", async || (!madang.is_open(&connection).await).then_some(())).await;
-        age(madang, &person, &connection).await;
+        madang.age_session(&person, &connection).await;
     }
     person
-}
-
-/// Makes a session as old as one that is on its way in no more.
-pub async fn age(madang: &Runtime, person: &Person, connection: &str) {
-    let update = json!({
-        "TableName": "connections", "Key": {"PK": {"S": format!("USER#{}", person.id)}, "SK": {"S": "SESSIONS"}},
-        "UpdateExpression": "SET connections.#c.connectedAt = connections.#c.connectedAt - :minutes",
-        "ExpressionAttributeNames": {"#c": connection}, "ExpressionAttributeValues": {":minutes": {"N": "120000"}},
-    });
-    madang.table("UpdateItem", &update).await;
 }
 
 async fn refusal(person: &Person) -> Option<u16> {

@@ -1,5 +1,5 @@
-//! The harness of the end-to-end tests. It knows the system only from outside: WebSocket, HTTP, the Kafka protocol, and
-//! the environment.
+//! The harness of the end-to-end tests. It knows the system only from outside: WebSocket, HTTP, the Kafka protocol, the
+//! environment, and, where no client can see it, the tables.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | [`collector`] | a collector of traces |
 //! | [`broker`] | records straight to and from the topics |
 //! | [`redis`] | a Redis server of a test's own |
+//! | [`tables`] | what stands in the tables, and their keys |
 //! | [`tcp`] | free ports, and a process's TCP connections |
 //! | [`gate`] | a way to a server that can be shut |
 //! | [`trouble`] | a way to the tables on which calls go wrong as DynamoDB lets them |
@@ -48,6 +49,7 @@ pub mod redis;
 pub mod runtime;
 mod socket;
 pub mod stomp;
+pub mod tables;
 pub mod tcp;
 pub mod template;
 pub mod trouble;

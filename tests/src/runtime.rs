@@ -323,53 +323,6 @@ impl Runtime {
         Broker::new(&cluster::as_operator(&self.kafka))
     }
 
-    /// The connections that are subscribed to a room, as (user, connection), read from the table.
-    pub async fn subscriptions(&self, room: &str) -> Vec<(String, String)> {
-        let query = json!({
-            "TableName": "connections", "ConsistentRead": true, "KeyConditionExpression": "PK = :room",
-            "ExpressionAttributeValues": {":room": {"S": format!("ROOM#{room}")}},
-        });
-        let rows = self.table("Query", &query).await["Items"].take();
-        let rows = rows.as_array().expect("items").iter();
-        rows.map(|row| {
-            let key = row["SK"]["S"].as_str().expect("a sort key");
-            let connection = key.split('#').nth(1).expect("a connection");
-            (row["user"]["S"].as_str().expect("a user").to_owned(), connection.to_owned())
-        })
-        .collect()
-    }
-
-    /// The connection of a user that is subscribed to a room.
-    pub async fn connection_of(&self, person: &Person, room: &str) -> String {
-        let subscriptions = self.subscriptions(room).await;
-        let found = subscriptions.into_iter().find(|(user, _)| *user == person.id);
-        found.unwrap_or_else(|| panic!("{} is not subscribed to {room}", person.id)).1
-    }
-
-    /// How many rows stand under a connection's key.
-    pub async fn rows_of_connection(&self, connection: &str) -> usize {
-        let query = json!({
-            "TableName": "connections", "ConsistentRead": true, "KeyConditionExpression": "PK = :connection",
-            "ExpressionAttributeValues": {":connection": {"S": format!("CONN#{connection}")}},
-        });
-        self.table("Query", &query).await["Items"].as_array().expect("items").len()
-    }
-
-    /// How many items of the chat table hold a text anywhere.
-    pub async fn items_with(&self, text: &str) -> usize {
-        let mut scan = json!({"TableName": "chat", "ConsistentRead": true});
-        let mut count = 0;
-        loop {
-            let page = self.table("Scan", &scan).await;
-            let items = page["Items"].as_array().expect("items");
-            count += items.iter().filter(|item| item.to_string().contains(text)).count();
-            match page.get("LastEvaluatedKey") {
-                Some(key) => scan["ExclusiveStartKey"] = key.clone(),
-                None => return count,
-            }
-        }
-    }
-
     /// What a function has counted under these names since the start.
     pub async fn counted<const N: usize>(&self, function: &str, names: &[&str; N]) -> [f64; N] {
         let counts = self.http().get("/dev/metrics").await.good(200);
@@ -396,44 +349,12 @@ impl Runtime {
         objects.filter_map(|line| serde_json::from_str(line).ok()).filter(Value::is_object).collect()
     }
 
-    /// The connections of a person, read from their sessions.
-    pub async fn sessions_of(&self, person: &Person) -> Vec<String> {
-        let key = json!({"PK": {"S": format!("USER#{}", person.id)}, "SK": {"S": "SESSIONS"}});
-        let get = json!({"TableName": "connections", "ConsistentRead": true, "Key": key});
-        let item = self.table("GetItem", &get).await;
-        let connections = item["Item"]["connections"]["M"].as_object();
-        connections.into_iter().flat_map(|connections| connections.keys().cloned()).collect()
-    }
-
     /// Whether the gateway knows a connection.
     pub async fn is_open(&self, connection: &str) -> bool {
         let path = format!("/@connections/{}", utf8_percent_encode(connection, NON_ALPHANUMERIC));
         let answer = Http::new(&self.endpoints.management, None).call("GET", &path, &[], "").await;
         assert!(matches!(answer.status, 200 | 410), "{}", answer.text);
         answer.status == 200
-    }
-
-    /// Whether a `resync` waits for a connection's subscription.
-    pub async fn is_lagged(&self, room: &str, connection: &str, subscription: &str) -> bool {
-        let key =
-            json!({"PK": {"S": format!("ROOM#{room}")}, "SK": {"S": format!("CONN#{connection}#{subscription}")}});
-        let get = json!({"TableName": "connections", "ConsistentRead": true, "Key": key});
-        !self.table("GetItem", &get).await["Item"]["laggedSeq"].is_null()
-    }
-
-    /// Calls an operation of the tables' own API.
-    pub async fn table(&self, operation: &str, body: &Value) -> Value {
-        let target = format!("DynamoDB_20120810.{operation}");
-        let headers = [
-            ("x-amz-target", target.as_str()),
-            ("content-type", "application/x-amz-json-1.0"),
-            ("x-amz-date", "20260101T000000Z"),
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=local",
-            ),
-        ];
-        Http::new(&self.endpoints.dynamodb, None).call("POST", "/", &headers, body.to_string()).await.good(200)
     }
 }
 
