@@ -5,7 +5,7 @@
 //! | stage | module |
 //! |---|---|
 //! | event (what AWS hands a function) | [`gateway`], [`kafka_event`] |
-//! | client frame → command | [`codec`], [`command`] |
+//! | client frame → command | [`codec`], [`fields`], [`command`] |
 //! | command → record (on Kafka) | [`ingress`], [`record`], [`producer`], [`kafka_client`] |
 //! | room event (in a room's log) | [`room`] |
 //! | item (in DynamoDB) | [`store`] |
@@ -14,9 +14,9 @@
 //! Beside them: identities ([`id`]), texts ([`text`]), times ([`time`]), the fields of what strangers wrote as JSON
 //! ([`fields`]), limits ([`limits`]), error codes ([`code`]) and what is answered to failures ([`failure`]), settings
 //! ([`config`]), tokens ([`auth`]), pages of history ([`history`]) and their cursors ([`cursor`]), the cache of
-//! memberships ([`cache`]), farewells ([`farewell`]) and those who left without one ([`ghost`]), logs and traces
-//! ([`telemetry`]), counts ([`metrics`]), what every function does around its handler ([`function`]), what its operator
-//! is told ([`complaint`]), and how its process ends ([`shutdown`]).
+//! memberships ([`cache`]), farewells ([`farewell`]) and those who left without one ([`ghost`]), calls over HTTP
+//! ([`http`]), logs and traces ([`telemetry`]), counts ([`metrics`]), what every function does around its handler
+//! ([`function`]), what its operator is told ([`complaint`]), and how its process ends ([`shutdown`]).
 
 pub mod auth;
 pub mod cache;
