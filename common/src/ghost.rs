@@ -4,11 +4,10 @@
 use futures_util::future::join_all;
 use tracing::Instrument as _;
 
-use crate::id::{ConnectionId, UserId};
-use crate::ingress::session_signal;
+use crate::departure;
+use crate::id::UserId;
 use crate::outbound::{Outbound, PostError};
 use crate::producer::Producer;
-use crate::record::SignalBody;
 use crate::store::{LiveConnection, Store, StoreError};
 use crate::telemetry::trace;
 use crate::time::Time;
@@ -32,22 +31,11 @@ pub async fn clear(
         async move { (outbound.ask_about(&connection).await == Err(PostError::Gone)).then_some(connection) }
     };
     for connection in join_all(established.map(is_gone)).await.into_iter().flatten() {
-        let span = trace::connection(&connection, None);
-        remove(store, producer, user, &connection, now).instrument(span).await?;
-    }
-    Ok(())
-}
-
-async fn remove(
-    store: &Store,
-    producer: &Producer,
-    user: &UserId,
-    connection: &ConnectionId,
-    now: Time,
-) -> Result<(), StoreError> {
-    tracing::info!("a connection died without a word");
-    if store.remove_gone(connection, now).await?.is_some() {
-        session_signal(producer, user, SignalBody::Closed {}, now).await;
+        let remove = async {
+            tracing::info!("a connection died without a word");
+            departure::remove_gone(store, producer, &connection, now).await
+        };
+        remove.instrument(trace::connection(&connection, None)).await?;
     }
     Ok(())
 }

@@ -14,9 +14,10 @@
 //! Beside them: identities ([`id`]), texts ([`text`]), times ([`time`]), the fields of what strangers wrote as JSON
 //! ([`fields`]), limits ([`limits`]), error codes ([`code`]) and what is answered to failures ([`failure`]), settings
 //! ([`config`]), tokens ([`auth`]), pages of history ([`history`]) and their cursors ([`cursor`]), the cache of
-//! memberships ([`cache`]), farewells ([`farewell`]) and those who left without one ([`ghost`]), calls over HTTP
-//! ([`http`]), logs and traces ([`telemetry`]), counts ([`metrics`]), what every function does around its handler
-//! ([`function`]), what its operator is told ([`complaint`]), and how its process ends ([`shutdown`]).
+//! memberships ([`cache`]), farewells ([`farewell`]), departures ([`departure`]) and those who left without a word
+//! ([`ghost`]), calls over HTTP ([`http`]), logs and traces ([`telemetry`]), counts ([`metrics`]), what every function
+//! does around its handler ([`function`]), what its operator is told ([`complaint`]), and how its process ends
+//! ([`shutdown`]).
 
 pub mod auth;
 pub mod cache;
@@ -26,6 +27,7 @@ pub mod command;
 pub mod complaint;
 pub mod config;
 pub mod cursor;
+pub mod departure;
 pub mod failure;
 pub mod farewell;
 pub mod fields;

@@ -8,16 +8,14 @@ use std::time::Duration;
 use common::codec::Push;
 use common::codec::frame::ServerFrame;
 use common::failure::Failure;
-use common::farewell;
 use common::id::{ConnectionId, FrameId, RoomId, Seq};
-use common::ingress::session_signal;
 use common::metrics::{Count, Measure};
 use common::outbound::PostError;
-use common::record::SignalBody;
 use common::room::event::RoomEvent;
 use common::store::{LiveConnection, RoomSubscription, StoreError};
 use common::telemetry::trace::{self, TraceContext};
 use common::time::Time;
+use common::{departure, farewell};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -155,7 +153,8 @@ impl<'a> PostOffice<'a> {
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
             Err(PostError::Gone) if parcel.is_established => {
-                self.remove(&connection, now).instrument(trace::connection(&connection, room)).await
+                self.remove(&connection, now).instrument(trace::connection(&connection, room)).await;
+                Ok(())
             }
             Err(PostError::Gone) => Ok(()),
             Err(PostError::Slow) => match room {
@@ -210,15 +209,13 @@ impl<'a> PostOffice<'a> {
         Ok(())
     }
 
-    /// Does what `$disconnect` does, which the platform may never call. A failure here is no reason to post again.
-    async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
+    /// Removes a connection that is gone. A failure here is no reason to post again.
+    async fn remove(&self, connection: &ConnectionId, now: Time) {
         tracing::info!("a connection is gone");
-        match self.consumer.store.remove_gone(connection, now).await {
-            Ok(Some(user)) => session_signal(&self.consumer.producer, &user, SignalBody::Closed {}, now).await,
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "a gone connection is still in the table"),
+        let Consumer { store, producer, .. } = self.consumer;
+        if let Err(error) = departure::remove_gone(store, producer, connection, now).await {
+            tracing::warn!(%error, "a gone connection is still in the table");
         }
-        Ok(())
     }
 
     async fn note_lag(

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use common::config::{KafkaConfig, StoreConfig};
+use common::departure;
 use common::function::Function;
 use common::gateway::{WebSocketEvent, WebSocketResponse};
-use common::ingress::session_signal;
 use common::producer::Producer;
-use common::record::SignalBody;
 use common::store::{Store, StoreError};
 use common::telemetry::trace;
 use common::time::Time;
@@ -24,12 +23,8 @@ impl Disconnect {
         let context = event.request_context;
         trace::about_connection(&context.connection_id);
         // A failure makes the platform try again.
-        let ended = self.store.remove_connection(&context.connection_id, now).await.inspect_err(|error| {
-            tracing::error!(%error, "the connection cannot be removed");
-        })?;
-        if let Some(user) = ended {
-            session_signal(&self.producer, &user, SignalBody::Closed {}, now).await;
-        }
+        let removed = departure::remove(&self.store, &self.producer, &context.connection_id, now).await;
+        removed.inspect_err(|error| tracing::error!(%error, "the connection cannot be removed"))?;
         tracing::info!(reason = context.disconnect_reason, "disconnected");
         Ok(WebSocketResponse::accepted())
     }

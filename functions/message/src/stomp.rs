@@ -13,13 +13,12 @@ use common::codec::stomp::request::Request;
 use common::codec::stomp::{ProtocolError, Subscription, SubscriptionId, Version};
 use common::codec::{Dialect, Form, Push, StompState, Told, json};
 use common::command::{Command, Position, Signals, Token};
+use common::departure;
 use common::failure::Failure;
 use common::gateway::WebSocketResponse;
 use common::id::{ClientMessageId, FrameId, RoomId};
-use common::ingress::session_signal;
 use common::limits::{STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_USER_QUEUES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX};
 use common::outbound::PostError;
-use common::record::SignalBody;
 use common::store::{Connection, ConnectionState, OpenError, Terms};
 use common::telemetry::trace;
 use common::time::Time;
@@ -327,10 +326,8 @@ impl Dialogue<'_> {
 
     /// Does what `$disconnect` does: whoever says DISCONNECT gets nothing more, whenever the socket closes.
     async fn disconnect(&mut self) -> Result<(), Stop> {
-        let function = self.function;
-        if let Some(user) = function.store.remove_connection(&self.connection.id, self.now).await? {
-            session_signal(&function.producer, &user, SignalBody::Closed {}, self.now).await;
-        }
+        let MessageFunction { store, producer, .. } = self.function;
+        departure::remove(store, producer, &self.connection.id, self.now).await?;
         // As for a later message: nothing may follow.
         self.connection.state = ConnectionState::Closing(ByeCode::ProtocolError);
         Ok(())

@@ -1,18 +1,16 @@
 //! What is done about each kind of entry that is due. Every act begins with its claim and may be repeated: whoever dies
 //! in the middle leaves it to whoever finds the claim past.
 
-use common::code::ByeCode;
+use common::codec::Push;
 use common::codec::frame::ServerFrame;
-use common::codec::{Dialect, Push};
 use common::failure::Failure;
-use common::farewell;
 use common::id::{ConnectionId, FrameId, RoomId, UserId};
 use common::ingress::{session_signal, signal};
-use common::metrics::Count;
 use common::outbound::PostError;
 use common::record::SignalBody;
 use common::store::{ConnectionEnd, Due, DueItem, LaggedSubscription, StoreError};
 use common::time::Time;
+use common::{departure, farewell};
 
 use crate::handler::Sweeper;
 
@@ -35,38 +33,17 @@ impl Sweeper {
     }
 
     async fn end_connection(&self, connection: &ConnectionId, end: ConnectionEnd, now: Time) -> Result<(), Failure> {
-        match end {
-            ConnectionEnd::Ghost => tracing::info!("a connection has outlived its time"),
-            ConnectionEnd::Close { code, dialect, is_established } => {
-                tracing::info!(code = code.as_str(), "a connection ends");
-                self.close(connection, &dialect, code, is_established).await?;
-            }
-        }
-        self.remove(connection, now).await
-    }
-
-    async fn close(
-        &self,
-        connection: &ConnectionId,
-        dialect: &Dialect,
-        code: ByeCode,
-        is_established: bool,
-    ) -> Result<(), Failure> {
-        match farewell::say(&self.outbound, connection, dialect, code).await {
-            Ok(()) => Ok(()),
-            Err(PostError::Gone) if is_established => {
-                self.metrics.add(Count::Gone, 1);
-                Ok(())
-            }
+        let Self { store, outbound, producer, .. } = self;
+        let ConnectionEnd::Close { code, dialect, is_established } = end else {
+            tracing::info!("a connection has outlived its time");
+            return Ok(departure::remove(store, producer, connection, now).await?);
+        };
+        tracing::info!(code = code.as_str(), "a connection ends");
+        match farewell::say(outbound, connection, &dialect, code).await {
+            Ok(()) => departure::remove(store, producer, connection, now).await?,
+            Err(PostError::Gone) if is_established => departure::remove_gone(store, producer, connection, now).await?,
             // It may still be inside its own `$connect`; without its rows it would be open and nobody's.
-            Err(error) => Err(unavailable(error)),
-        }
-    }
-
-    /// Does what `$disconnect` does, which the platform may never call.
-    async fn remove(&self, connection: &ConnectionId, now: Time) -> Result<(), Failure> {
-        if let Some(user) = self.store.remove_connection(connection, now).await? {
-            session_signal(&self.producer, &user, SignalBody::Closed {}, now).await;
+            Err(error) => return Err(unavailable(error)),
         }
         Ok(())
     }
@@ -82,10 +59,7 @@ impl Sweeper {
         let resync = resync.to_room(room, &lagged.subscription.terms.form);
         match self.outbound.post(connection, resync.as_bytes()).await {
             Ok(()) => Ok(self.store.clear_lagged(room, &lagged.subscription, lagged.seq).await?),
-            Err(PostError::Gone) => {
-                self.metrics.add(Count::Gone, 1);
-                self.remove(connection, now).await
-            }
+            Err(PostError::Gone) => Ok(departure::remove_gone(&self.store, &self.producer, connection, now).await?),
             Err(PostError::Slow) => Ok(self.store.postpone_lagged(room, lagged, now).await?),
             Err(error @ PostError::Refused) => Err(unavailable(error)),
         }
