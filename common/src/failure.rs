@@ -1,7 +1,7 @@
 //! Why a request came to nothing: what the client is told is kept apart from what the log is told.
 
 use crate::code::{ErrorCode, Refusal};
-use crate::producer::{ProduceError, Producer};
+use crate::producer::ProduceError;
 use crate::store::StoreError;
 
 /// A request came to nothing.
@@ -35,8 +35,7 @@ impl Failure {
                 ErrorCode::from(error).into()
             }
             Self::Produce(error) => {
-                let misconfigured = Producer::is_misconfigured(&error);
-                tracing::error!(%error, misconfigured, "a record was not acknowledged");
+                tracing::error!(%error, "a record was not acknowledged");
                 ErrorCode::Unavailable.into()
             }
         }

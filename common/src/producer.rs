@@ -263,18 +263,6 @@ impl Producer {
             Err(error) => tracing::error!(%error, "no producer can be made"),
         }
     }
-
-    /// Whether the topic itself is missing or not allowed: worth telling apart in the log.
-    #[must_use]
-    pub fn is_misconfigured(error: &ProduceError) -> bool {
-        match error {
-            ProduceError::UnknownTopic => true,
-            ProduceError::Closed | ProduceError::Ending => false,
-            ProduceError::Unacknowledged(error) => error
-                .rdkafka_error_code()
-                .is_some_and(|code| is_missing(code) || matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed)),
-        }
-    }
 }
 
 /// Waits until nothing is on its way, no longer than this.
@@ -287,13 +275,8 @@ async fn drain(client: &KafkaProducer, limit: Duration) {
 
 /// Whether librdkafka goes on failing after this.
 const fn is_lasting(code: RDKafkaErrorCode) -> bool {
-    is_missing(code) || matches!(code, RDKafkaErrorCode::MessageTimedOut)
-}
-
-/// Whether a topic, or a partition of it, is not there.
-const fn is_missing(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    matches!(code, UnknownTopic | UnknownTopicOrPartition | UnknownPartition)
+    use RDKafkaErrorCode::{MessageTimedOut, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, MessageTimedOut | UnknownTopic | UnknownTopicOrPartition | UnknownPartition)
 }
 
 /// The partition of a key, as Java's default partitioner chooses it.
