@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::code::{ByeCode, ErrorCode, Refusal};
 use crate::command::Command;
 use crate::id::{ClientMessageId, CommandId, Epoch, MessageId, RoomId, Seq, UserId};
+use crate::room::Head;
 use crate::room::event::RoomEvent;
 use crate::time::Time;
 
@@ -350,5 +351,11 @@ impl ServerFrame {
             ByeCode::SessionReplaced => (Reconnect::Never, 0),
         };
         Self::Bye { code, reconnect, retry_after_ms }
+    }
+
+    /// `resync` to where a room is now.
+    #[must_use]
+    pub fn resync(head: &Head) -> Self {
+        Self::Resync { room_id: head.room.clone(), epoch: head.epoch.clone(), last_seq: head.last_seq }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
 use common::codec::stomp::message::{Message, coalesce};
-use common::codec::{Dialect, Form, Push, json};
+use common::codec::{Dialect, Form, json};
 use common::id::{CommandId, ConnectionId, Seq, UserId};
 use common::record::ReplyTo;
 use common::room::Head;
@@ -57,7 +57,7 @@ impl FanOut<'_> {
     pub(crate) fn pack(&self, subscriptions: &[RoomSubscription], parcels: &mut Parcels) {
         let mut encoded = Encoded::new(self);
         let mut own = self.own();
-        let resync = self.resync();
+        let resync = push(ServerFrame::resync(self.head), self.now);
         for subscription in subscriptions.iter().filter(|subscription| subscription.terms.events) {
             let end = self.end_of(subscription);
             let range = self.range(subscription.joined_seq, end);
@@ -113,11 +113,6 @@ impl FanOut<'_> {
 
     fn traces_of(&self, indices: impl IntoIterator<Item = usize>) -> impl Iterator<Item = TraceContext> {
         self.traces.of(indices.into_iter().filter_map(|index| Some(self.events.get(index)?.command_id)))
-    }
-
-    fn resync(&self) -> Push {
-        let Head { room, epoch, last_seq, .. } = self.head;
-        push(ServerFrame::Resync { room_id: room.clone(), epoch: epoch.clone(), last_seq: *last_seq }, self.now)
     }
 }
 

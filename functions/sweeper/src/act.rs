@@ -54,8 +54,7 @@ impl Sweeper {
         let Some(head) = self.store.head(room).await? else {
             return Err(StoreError::Unavailable("the room of a subscription".to_owned()).into());
         };
-        let resync = ServerFrame::Resync { room_id: head.room, epoch: head.epoch, last_seq: head.last_seq };
-        let resync = Push::new(&resync, FrameId::new(now, rand::random()));
+        let resync = Push::new(&ServerFrame::resync(&head), FrameId::new(now, rand::random()));
         let resync = resync.to_room(room, &lagged.subscription.terms.form);
         match self.outbound.post(connection, resync.as_bytes()).await {
             Ok(()) => Ok(self.store.clear_lagged(room, &lagged.subscription, lagged.seq).await?),
