@@ -11,7 +11,7 @@ use super::attributes::{Item, number, text};
 use super::event::event_from_item;
 use super::keys::{self, Key};
 use super::room::{head_from_item, member_from_item};
-use super::{Store, StoreError, classify, pause};
+use super::{Store, StoreError, classify};
 use crate::id::{RoomId, Seq, UserId};
 use crate::limits::{UNREAD_MAX, UNREAD_SCAN_MAX_EVENTS};
 use crate::record::Marker;
@@ -20,9 +20,6 @@ use crate::room::{Head, Member};
 
 /// How many rooms are counted at once.
 const COUNTS_AT_ONCE: usize = 16;
-
-/// How DynamoDB says that a commit touches the same member at this moment; the SDK does not try that again.
-const CONFLICT: &str = "TransactionConflictException";
 
 /// What a room list shows of one room to one of its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +42,6 @@ impl Store {
     /// # Errors
     /// The table cannot be written.
     pub async fn move_marker(&self, marker: &Marker, seq: Seq) -> Result<Option<Seq>, StoreError> {
-        let mut attempt = 0;
-        loop {
-            match self.try_move_marker(marker, seq).await {
-                Err(StoreError::Unavailable(cause)) if cause == CONFLICT => attempt = pause(attempt, &cause).await?,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn try_move_marker(&self, marker: &Marker, seq: Seq) -> Result<Option<Seq>, StoreError> {
         let update = self
             .client
             .update_item()
