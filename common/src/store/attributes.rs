@@ -24,6 +24,11 @@ pub(super) fn number(number: impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
+/// Names for attributes that DynamoDB reserves.
+pub(super) fn names(pairs: &[(&str, &str)]) -> Option<HashMap<String, String>> {
+    Some(pairs.iter().map(|(name, attribute)| ((*name).to_owned(), (*attribute).to_owned())).collect())
+}
+
 impl Item {
     /// A new item with its key.
     pub(super) fn at(key: Key) -> Self {

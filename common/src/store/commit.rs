@@ -6,11 +6,12 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnConsumedCapacity, TransactWriteItem, Update,
 };
 
-use super::attributes::{Item, number, text};
+use super::attributes::{Item, names, number, text};
+use super::error::{classify, invalid};
 use super::event::{event_from_item, event_item};
 use super::keys::{self, Key};
 use super::room::{head_from_item, member_from_item};
-use super::{Store, StoreError, classify, names};
+use super::{Store, StoreError};
 use crate::code::ErrorCode;
 use crate::id::{CommandId, RoomId, Seq};
 use crate::limits::DEDUPE_TTL_SECONDS;
@@ -183,10 +184,6 @@ impl Store {
             Err(error) => Err(error),
         }
     }
-}
-
-pub(super) fn invalid(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
-    StoreError::Invalid(error.to_string())
 }
 
 pub(super) fn dedupe_from_item(room: &RoomId, item: &Item) -> Result<(DedupeKey, Dedupe), StoreError> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
 
-use super::attributes::{Item, number, text};
-use super::commit::invalid;
+use super::attributes::{Item, names, number, text};
+use super::error::{classify, invalid};
 use super::keys::{self, Key};
 use super::session::{LiveConnection, OpenError, Opening, Session};
-use super::{Store, StoreError, classify, dialect, names};
+use super::{Store, StoreError, dialect};
 use crate::auth::{Principal, end_of_leeway};
 use crate::code::ByeCode;
 use crate::codec::stomp::Subscription;

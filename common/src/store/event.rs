@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::attributes::{Item, number, text};
+use super::error::classify;
 use super::keys::{self, Key};
 use super::room::users;
-use super::{Store, StoreError, classify};
+use super::{Store, StoreError};
 use crate::id::{MessageId, RoomId, Seq};
 use crate::room::event::{EventBody, Message, RoomEvent};
 use crate::time::Time;

@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::attributes::{number, text};
+use super::error::classify;
 use super::keys::{self, Key};
 use super::session::{Sessions, sessions_from_item};
-use super::{Store, StoreError, classify};
+use super::{Store, StoreError};
 use crate::auth::expired;
 use crate::id::UserId;
 use crate::time::Time;

@@ -8,10 +8,11 @@ use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionChe
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
+use super::error::classify;
 use super::event::event_from_item;
 use super::keys::{self, Key};
 use super::room::{head_from_item, member_from_item};
-use super::{Store, StoreError, classify};
+use super::{Store, StoreError};
 use crate::id::{RoomId, Seq, UserId};
 use crate::limits::{UNREAD_MAX, UNREAD_SCAN_MAX_EVENTS};
 use crate::record::Marker;

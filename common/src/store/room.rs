@@ -3,10 +3,11 @@
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, Select, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
-use super::commit::{dedupe_from_item, invalid};
+use super::commit::dedupe_from_item;
+use super::error::{classify, invalid};
 use super::event::event_item;
 use super::keys::{self, Key};
-use super::{Store, StoreError, classify};
+use super::{Store, StoreError};
 use crate::id::{RoomId, Seq, UserId};
 use crate::limits::{DEDUPE_TTL_SECONDS, ROOMS_PER_USER_MAX};
 use crate::room::event::RoomEvent;

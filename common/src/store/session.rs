@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 
 use super::attributes::{Item, number};
-use super::commit::invalid;
+use super::call::jitter;
+use super::error::invalid;
 use super::keys::Key;
 use super::{Store, StoreError};
 use crate::codec::Dialect;
@@ -221,7 +222,7 @@ impl Store {
                     // A session without its connection's row is only a name.
                     let named = at.iter().filter_map(|index| replaced.get(index.checked_sub(2)?));
                     gone.extend(named.map(|(connection, _)| connection.clone()));
-                    super::jitter(attempt.min(3)).await;
+                    jitter(attempt.min(3)).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -246,7 +247,7 @@ impl Store {
             match self.transact(vec![self.put_sessions(user, &sessions, now)?, write.clone()]).await {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Condition(at)) if at.contains(&1) => return Err(OpenError::Changed),
-                Err(StoreError::Condition(_)) => super::jitter(attempt.min(3)).await,
+                Err(StoreError::Condition(_)) => jitter(attempt.min(3)).await,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -268,7 +269,7 @@ impl Store {
             }
             match self.transact(vec![self.put_sessions(user, &sessions, now)?]).await {
                 Ok(()) => return Ok(true),
-                Err(StoreError::Condition(_)) => super::jitter(attempt.min(3)).await,
+                Err(StoreError::Condition(_)) => jitter(attempt.min(3)).await,
                 Err(error) => return Err(error),
             }
         }

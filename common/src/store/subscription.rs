@@ -5,9 +5,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, ReturnConsume
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
-use super::commit::invalid;
+use super::error::{classify, invalid};
 use super::keys::{self, Key};
-use super::{Store, StoreError, classify};
+use super::{Store, StoreError};
 use crate::auth::{Principal, expired};
 use crate::codec::Form;
 use crate::codec::stomp::SubscriptionId;

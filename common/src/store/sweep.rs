@@ -12,12 +12,13 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValue};
 
-use super::attributes::{Item, number, text};
+use super::attributes::{Item, names, number, text};
 use super::connection::connection_from_item;
+use super::error::classify;
 use super::keys::{self, Key};
 use super::session::{Sessions, is_established, sessions_from_item};
 use super::subscription::subscription_from_row;
-use super::{Connection, ConnectionState, RoomSubscription, Store, StoreError, classify, names};
+use super::{Connection, ConnectionState, RoomSubscription, Store, StoreError};
 use crate::auth::expired;
 use crate::code::ByeCode;
 use crate::codec::Dialect;
