@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::operation::delete_item::builders::DeleteItemFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     ConsumedCapacity, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem, WriteRequest,
 };
@@ -81,6 +83,29 @@ impl Store {
         Ok(())
     }
 
+    /// An update of one item; what it writes, and on which condition, is the caller's.
+    pub(super) fn update(&self, table: &str, key: Key) -> UpdateItemFluentBuilder {
+        let update = self.client.update_item().table_name(table).set_key(Some(key.into_item()));
+        update.return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    /// Makes an update. Gives what it returns of the item; none when its condition does not hold: the item is another
+    /// one now, and there is nothing to do.
+    pub(super) async fn update_if(&self, update: UpdateItemFluentBuilder) -> Result<Option<Item>, StoreError> {
+        let Some(output) = if_held(update.send().await.map_err(classify))? else { return Ok(None) };
+        self.count_write(output.consumed_capacity());
+        Ok(Some(Item(output.attributes.unwrap_or_default())))
+    }
+
+    /// Deletes an item, unless the condition does not hold: it is another one now, and there is nothing to do.
+    pub(super) async fn delete_if(&self, delete: DeleteItemFluentBuilder) -> Result<(), StoreError> {
+        let delete = delete.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        if let Some(output) = if_held(delete.send().await.map_err(classify))? {
+            self.count_write(output.consumed_capacity());
+        }
+        Ok(())
+    }
+
     /// Writes all, or nothing. Conflicts with other transactions and throttling are tried again with jitter.
     pub(super) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         let outcome = tokio::time::timeout(TRANSACTION_TIMEOUT, self.try_transact(items)).await;
@@ -112,6 +137,14 @@ impl Store {
 
     pub(super) fn count_write(&self, consumed: Option<&ConsumedCapacity>) {
         self.metrics.add_units(0.0, units(consumed));
+    }
+}
+
+/// What came of a write; nothing when its condition did not hold.
+fn if_held<T>(outcome: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match outcome {
+        Err(StoreError::Condition(_)) => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, ReturnConsumedCapacity, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 
 use super::attributes::{Item, names, number, text};
-use super::error::{classify, invalid};
+use super::error::invalid;
 use super::event::{event_from_item, event_item};
 use super::keys::{self, Key};
 use super::room::{head_from_item, member_from_item};
@@ -167,22 +165,11 @@ impl Store {
     /// The table cannot be written.
     pub async fn mark_delivered(&self, room: &RoomId, delivered: Seq) -> Result<(), StoreError> {
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.chat)
-            .set_key(Some(Key::head(room).into_item()))
+            .update(&self.chat, Key::head(room))
             .update_expression("SET deliveredSeq = :delivered")
             .condition_expression("deliveredSeq < :delivered AND lastSeq >= :delivered")
-            .expression_attribute_values(":delivered", number(delivered))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match update.send().await.map_err(classify) {
-            Ok(output) => {
-                self.count_write(output.consumed_capacity());
-                Ok(())
-            }
-            Err(StoreError::Condition(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+            .expression_attribute_values(":delivered", number(delivered));
+        self.update_if(update).await.map(drop)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ConditionCheck, Put, TransactWriteItem, Update};
 
 use super::attributes::{Item, names, number, text};
-use super::error::{classify, invalid};
+use super::error::invalid;
 use super::keys::{self, Key};
 use super::session::{LiveConnection, OpenError, Opening, Session};
 use super::{Store, StoreError, dialect};
@@ -305,14 +305,7 @@ impl Store {
                 .condition_expression("tokenExpiresAt = :expires")
                 .expression_attribute_values(":expires", number(expires_at)),
         };
-        match delete.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.map_err(classify) {
-            Ok(output) => {
-                self.count_write(output.consumed_capacity());
-                Ok(())
-            }
-            Err(StoreError::Condition(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.delete_if(delete).await
     }
 
     /// A condition for a transaction: the connection is live and its token is the one that was read.

@@ -3,10 +3,9 @@
 
 use std::collections::HashSet;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attributes::{number, text};
-use super::error::classify;
 use super::keys::{self, Key};
 use super::session::{Sessions, sessions_from_item};
 use super::{Store, StoreError};
@@ -72,10 +71,9 @@ impl Store {
     pub async fn note_announced(&self, user: &UserId, read: &Presence, online: bool) -> Result<bool, StoreError> {
         let told = Sessions { announced: online, ..read.sessions.clone() };
         let key = Key::sessions(user);
+        let shard = keys::sweep_partition(&key);
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.connections)
+            .update(&self.connections, key)
             .condition_expression("version = :version")
             .expression_attribute_values(":online", AttributeValue::Bool(online))
             .expression_attribute_values(":now", number(read.now.unix_ms()))
@@ -84,18 +82,10 @@ impl Store {
         let update = match told.due_at(self.session_config.grace_ms, read.now) {
             Some(due) => update
                 .update_expression(format!("SET {NOTED}, GSI2PK = :shard, GSI2SK = :due"))
-                .expression_attribute_values(":shard", text(keys::sweep_partition(&key)))
+                .expression_attribute_values(":shard", text(shard))
                 .expression_attribute_values(":due", text(keys::sweep_sort(due))),
             None => update.update_expression(format!("SET {NOTED} REMOVE GSI2PK, GSI2SK")),
         };
-        let update = update.set_key(Some(key.into_item())).return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match update.send().await.map_err(classify) {
-            Ok(output) => {
-                self.count_write(output.consumed_capacity());
-                Ok(true)
-            }
-            Err(StoreError::Condition(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.update_if(update).await?.is_some())
     }
 }

@@ -44,10 +44,7 @@ impl Store {
     /// The table cannot be written.
     pub async fn move_marker(&self, marker: &Marker, seq: Seq) -> Result<Option<Seq>, StoreError> {
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.chat)
-            .set_key(Some(Key::member(&marker.room_id, &marker.user_id).into_item()))
+            .update(&self.chat, Key::member(&marker.room_id, &marker.user_id))
             .update_expression("SET readSeq = :seq, readWith = :id")
             .condition_expression(
                 "attribute_exists(SK) AND joinedSeq <= :seq AND readSeq < :seq \
@@ -55,8 +52,7 @@ impl Store {
             )
             .expression_attribute_values(":seq", number(seq))
             .expression_attribute_values(":id", text(marker.id))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let error = match update.send().await {
             Ok(output) => {
                 self.count_write(output.consumed_capacity());

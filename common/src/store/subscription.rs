@@ -207,16 +207,8 @@ impl Store {
             .table_name(&self.connections)
             .set_key(Some(key.into_item()))
             .condition_expression("joinedSeq < :removed")
-            .expression_attribute_values(":removed", number(removed_with))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match delete.send().await.map_err(classify) {
-            Ok(output) => {
-                self.count_write(output.consumed_capacity());
-                Ok(())
-            }
-            Err(StoreError::Condition(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+            .expression_attribute_values(":removed", number(removed_with));
+        self.delete_if(delete).await
     }
 
     /// A connection's subscriptions to rooms, each with its id.
@@ -299,8 +291,15 @@ impl Store {
             updates.push((Key::room_subscription(&room, connection, subscription), joined));
             updates.push((Key::connection_subscription(connection, &room, subscription), joined));
         }
-        let update =
-            |(key, joined)| self.update_subscription(key, joined, "SET tokenExpiresAt = :value", expires_at.unix_ms());
+        let update = |(key, joined)| async move {
+            let update = self
+                .update(&self.connections, key)
+                .update_expression("SET tokenExpiresAt = :expires")
+                .condition_expression("joinedSeq = :joined")
+                .expression_attribute_values(":joined", number(joined))
+                .expression_attribute_values(":expires", number(expires_at.unix_ms()));
+            self.update_if(update).await.map(drop)
+        };
         futures_util::stream::iter(updates.into_iter().map(update))
             .buffer_unordered(UPDATES_AT_ONCE)
             .try_collect()
@@ -320,19 +319,16 @@ impl Store {
         now: Time,
     ) -> Result<(), StoreError> {
         let key = subscription.key(room);
+        let shard = keys::sweep_partition(&key);
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.connections)
+            .update(&self.connections, key)
             .update_expression("SET laggedSeq = :seq, GSI2PK = :shard, GSI2SK = :due")
             .condition_expression("joinedSeq = :joined")
             .expression_attribute_values(":joined", number(subscription.joined_seq))
             .expression_attribute_values(":seq", number(seq))
-            .expression_attribute_values(":shard", text(keys::sweep_partition(&key)))
-            .expression_attribute_values(":due", text(keys::sweep_sort(now.plus_ms(RESYNC_DELAY_MS))))
-            .set_key(Some(key.into_item()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        self.settle(update.send().await.map_err(classify))
+            .expression_attribute_values(":shard", text(shard))
+            .expression_attribute_values(":due", text(keys::sweep_sort(now.plus_ms(RESYNC_DELAY_MS))));
+        self.update_if(update).await.map(drop)
     }
 
     /// Clears the note once a `resync` that covers it was posted; a later note stays.
@@ -345,47 +341,12 @@ impl Store {
         subscription: &RoomSubscription,
         seq: Seq,
     ) -> Result<(), StoreError> {
-        let key = subscription.key(room);
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.connections)
-            .set_key(Some(key.into_item()))
+            .update(&self.connections, subscription.key(room))
             .update_expression("REMOVE laggedSeq, GSI2PK, GSI2SK, resyncs")
             .condition_expression("laggedSeq = :seq")
-            .expression_attribute_values(":seq", number(seq))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        self.settle(update.send().await.map_err(classify))
-    }
-
-    /// One number of a subscription's row, on condition that the row exists and rests on the same membership.
-    async fn update_subscription(&self, key: Key, joined: Seq, expression: &str, value: i64) -> Result<(), StoreError> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.connections)
-            .set_key(Some(key.into_item()))
-            .update_expression(expression)
-            .condition_expression("joinedSeq = :joined")
-            .expression_attribute_values(":joined", number(joined))
-            .expression_attribute_values(":value", number(value))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        self.settle(update.send().await.map_err(classify))
-    }
-
-    /// A condition that does not hold means that the row is another one now: nothing to do.
-    pub(super) fn settle(
-        &self,
-        result: Result<aws_sdk_dynamodb::operation::update_item::UpdateItemOutput, StoreError>,
-    ) -> Result<(), StoreError> {
-        match result {
-            Ok(output) => {
-                self.count_write(output.consumed_capacity());
-                Ok(())
-            }
-            Err(StoreError::Condition(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+            .expression_attribute_values(":seq", number(seq));
+        self.update_if(update).await.map(drop)
     }
 }
 

@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValue};
 
@@ -230,7 +229,7 @@ impl Store {
                 .expression_attribute_values(":expires", number(principal.expires_at.unix_ms())),
             ConnectionState::Closing(_) => claim.condition_expression("GSI2SK = :found"),
         };
-        Ok(self.claimed(claim).await?.and(end))
+        Ok(self.update_if(claim).await?.and(end))
     }
 
     /// Claims a subscription that waits for its `resync`, unless it does not any more.
@@ -250,7 +249,7 @@ impl Store {
             .update_expression("SET GSI2SK = :until ADD resyncs :one")
             .condition_expression("GSI2SK = :found AND attribute_exists(laggedSeq)")
             .expression_attribute_values(":one", number(1));
-        let Some(row) = self.claimed(claim).await? else { return Ok(None) };
+        let Some(row) = self.update_if(claim).await? else { return Ok(None) };
         let subscription = subscription_from_row(&row, now)?;
         match subscription.and_then(|subscription| Some((subscription.lagged_seq?, subscription))) {
             Some((seq, subscription)) => {
@@ -259,8 +258,7 @@ impl Store {
             }
             None => {
                 // Nothing is sent on it any more; its connection ends by itself.
-                let forget = self.move_due(key, claimed_until, None, "");
-                self.settle(forget.send().await.map_err(classify))?;
+                self.update_if(self.move_due(key, claimed_until, None, "")).await?;
                 Ok(None)
             }
         }
@@ -279,7 +277,7 @@ impl Store {
         let key = lagged.subscription.key(room);
         let doublings = lagged.tries.saturating_sub(1).min(RESYNC_DOUBLINGS_MAX);
         let due = now.plus_ms(RESYNC_PAUSE_MS << doublings);
-        self.settle(self.move_due(key, lagged.claimed_until, Some(due), "").send().await.map_err(classify))
+        self.update_if(self.move_due(key, lagged.claimed_until, Some(due), "")).await.map(drop)
     }
 
     /// Claims a user's sessions, unless they are not due any more.
@@ -295,7 +293,7 @@ impl Store {
         let claimed_until = now.plus_ms(CLAIM_MS);
         let claim = self.claim(Key::sessions(user), at, claimed_until);
         let claim = claim.update_expression("SET GSI2SK = :until").condition_expression("GSI2SK = :found");
-        let Some(item) = self.claimed(claim).await? else { return Ok(None) };
+        let Some(item) = self.update_if(claim).await? else { return Ok(None) };
         Ok(Some(SessionsClaim { sessions: sessions_from_item(&item, now)?, claimed_until }))
     }
 
@@ -319,44 +317,24 @@ impl Store {
         let settle = self
             .move_due(Key::sessions(user), *claimed_until, due, " AND version = :version")
             .expression_attribute_values(":version", number(sessions.version));
-        self.settle(settle.send().await.map_err(classify))
+        self.update_if(settle).await.map(drop)
     }
 
     /// A write that moves an item's time ahead, on condition that it is the one that was found; conditions and what
-    /// else is written are the caller's.
+    /// else is written are the caller's. It returns the item as it is then.
     fn claim(&self, key: Key, found: Time, until: Time) -> UpdateItemFluentBuilder {
-        self.client
-            .update_item()
-            .table_name(&self.connections)
-            .set_key(Some(key.into_item()))
+        self.update(&self.connections, key)
             .expression_attribute_values(":found", text(keys::sweep_sort(found)))
             .expression_attribute_values(":until", text(keys::sweep_sort(until)))
             .return_values(ReturnValue::AllNew)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-    }
-
-    /// The item as it is after a claim; none when somebody else was faster, or it is not due any more.
-    async fn claimed(&self, claim: UpdateItemFluentBuilder) -> Result<Option<Item>, StoreError> {
-        match claim.send().await.map_err(classify) {
-            Ok(UpdateItemOutput { attributes, consumed_capacity, .. }) => {
-                self.count_write(consumed_capacity.as_ref());
-                Ok(Some(Item(attributes.unwrap_or_default())))
-            }
-            Err(StoreError::Condition(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// A write that gives a claimed item its next time, or none.
     fn move_due(&self, key: Key, claimed_until: Time, due: Option<Time>, further: &str) -> UpdateItemFluentBuilder {
         let update = self
-            .client
-            .update_item()
-            .table_name(&self.connections)
-            .set_key(Some(key.into_item()))
+            .update(&self.connections, key)
             .condition_expression(format!("GSI2SK = :claimed{further}"))
-            .expression_attribute_values(":claimed", text(keys::sweep_sort(claimed_until)))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            .expression_attribute_values(":claimed", text(keys::sweep_sort(claimed_until)));
         match due {
             Some(due) => update
                 .update_expression("SET GSI2SK = :due")
