@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::delete_item::builders::DeleteItemFluentBuilder;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     ConsumedCapacity, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem, WriteRequest,
@@ -29,6 +31,28 @@ impl Store {
         let output = get.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.map_err(classify)?;
         self.count_read(output.consumed_capacity());
         Ok(output.item.map(Item))
+    }
+
+    /// The first items of a query, page after page until there are so many or no more.
+    pub(super) async fn query(&self, mut query: QueryFluentBuilder, limit: usize) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        loop {
+            let page = self.page(query.clone()).await?;
+            items.extend(page.items.unwrap_or_default().into_iter().map(Item));
+            if page.last_evaluated_key.is_none() || items.len() >= limit {
+                items.truncate(limit);
+                return Ok(items);
+            }
+            query = query.set_exclusive_start_key(page.last_evaluated_key);
+        }
+    }
+
+    /// One page of a query.
+    pub(super) async fn page(&self, query: QueryFluentBuilder) -> Result<QueryOutput, StoreError> {
+        let query = query.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let page = query.send().await.map_err(classify)?;
+        self.count_read(page.consumed_capacity());
+        Ok(page)
     }
 
     /// Any number of items by key, read consistently, in no order; those that do not exist are left out.
@@ -131,7 +155,7 @@ impl Store {
         }
     }
 
-    pub(super) fn count_read(&self, consumed: Option<&ConsumedCapacity>) {
+    fn count_read(&self, consumed: Option<&ConsumedCapacity>) {
         self.metrics.add_units(units(consumed), 0.0);
     }
 

@@ -3,10 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attributes::{Item, number, text};
-use super::error::classify;
 use super::keys::{self, Key};
 use super::room::users;
 use super::{Store, StoreError};
@@ -124,17 +123,15 @@ impl Store {
                 .scan_index_forward(direction == Direction::Forwards)
                 .consistent_read(true)
                 .limit(i32::try_from(page_events).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let output = query.send().await.map_err(classify)?;
-            self.count_read(output.consumed_capacity());
-            for item in output.items.unwrap_or_default() {
+                .set_exclusive_start_key(start);
+            let page = self.page(query).await?;
+            for item in page.items.unwrap_or_default() {
                 let event = event_from_item(room, &Item(item))?;
                 if wanted(&event) {
                     events.push(event);
                 }
             }
-            start = output.last_evaluated_key;
+            start = page.last_evaluated_key;
             if start.is_none() || events.len() >= limit {
                 events.truncate(limit);
                 return Ok(events);

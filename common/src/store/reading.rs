@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, Select};
+use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, Select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
@@ -97,13 +97,11 @@ impl Store {
                 .select(Select::Count)
                 .consistent_read(true)
                 .limit(i32::try_from(UNREAD_MAX).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let output = query.send().await.map_err(classify)?;
-            self.count_read(output.consumed_capacity());
-            count += u64::try_from(output.count()).unwrap_or_default();
-            scanned += u64::try_from(output.scanned_count()).unwrap_or_default();
-            start = output.last_evaluated_key;
+                .set_exclusive_start_key(start);
+            let page = self.page(query).await?;
+            count += u64::try_from(page.count()).unwrap_or_default();
+            scanned += u64::try_from(page.scanned_count()).unwrap_or_default();
+            start = page.last_evaluated_key;
             if start.is_none() || count >= UNREAD_MAX {
                 return Ok(count.min(UNREAD_MAX));
             }

@@ -1,10 +1,11 @@
 //! Rooms and their members on table `chat`.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, Select, TransactWriteItem};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, Select, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
 use super::commit::dedupe_from_item;
-use super::error::{classify, invalid};
+use super::error::invalid;
 use super::event::event_item;
 use super::keys::{self, Key};
 use super::{Store, StoreError};
@@ -129,29 +130,8 @@ impl Store {
     /// # Errors
     /// The table cannot be read.
     pub async fn rooms_of(&self, user: &UserId) -> Result<Vec<RoomId>, StoreError> {
-        let mut rooms = Vec::new();
-        let mut start = None;
-        loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.chat)
-                .index_name("GSI1")
-                .key_condition_expression("GSI1PK = :user")
-                .expression_attribute_values(":user", text(keys::user_partition(user)))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let output = query.send().await.map_err(classify)?;
-            self.count_read(output.consumed_capacity());
-            for item in output.items.unwrap_or_default() {
-                rooms.push(keys::split_room(Item(item).text("GSI1SK")?)?);
-            }
-            start = output.last_evaluated_key;
-            if start.is_none() || rooms.len() >= ROOMS_PER_USER_MAX {
-                rooms.truncate(ROOMS_PER_USER_MAX);
-                return Ok(rooms);
-            }
-        }
+        let items = self.query(self.room_index(user), ROOMS_PER_USER_MAX).await?;
+        items.iter().map(|item| keys::split_room(item.text("GSI1SK")?)).collect()
     }
 
     /// Members of a room in the order of their ids, from behind `after` on.
@@ -164,30 +144,17 @@ impl Store {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<Member>, StoreError> {
-        let mut members = Vec::new();
-        let mut start = after.map(|user| Key::member(room, user).into_item());
-        loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.chat)
-                .key_condition_expression("PK = :room AND begins_with(SK, :member)")
-                .expression_attribute_values(":room", text(keys::room_partition(room)))
-                .expression_attribute_values(":member", text(keys::MEMBER))
-                .consistent_read(true)
-                .limit(i32::try_from(limit - members.len()).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let output = query.send().await.map_err(classify)?;
-            self.count_read(output.consumed_capacity());
-            for item in output.items.unwrap_or_default() {
-                members.push(member_from_item(&Item(item))?);
-            }
-            start = output.last_evaluated_key;
-            if start.is_none() || members.len() >= limit {
-                return Ok(members);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.chat)
+            .key_condition_expression("PK = :room AND begins_with(SK, :member)")
+            .expression_attribute_values(":room", text(keys::room_partition(room)))
+            .expression_attribute_values(":member", text(keys::MEMBER))
+            .consistent_read(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(after.map(|user| Key::member(room, user).into_item()));
+        self.query(query, limit).await?.iter().map(member_from_item).collect()
     }
 
     /// How many rooms a user has, counted no further than the limit.
@@ -195,19 +162,19 @@ impl Store {
     /// # Errors
     /// The table cannot be read.
     pub async fn count_rooms(&self, user: &UserId) -> Result<usize, StoreError> {
-        let query = self
-            .client
+        let query = self.room_index(user).select(Select::Count);
+        let query = query.limit(i32::try_from(ROOMS_PER_USER_MAX).unwrap_or(i32::MAX));
+        Ok(usize::try_from(self.page(query).await?.count()).unwrap_or_default())
+    }
+
+    /// The index that lists a user's rooms.
+    fn room_index(&self, user: &UserId) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.chat)
             .index_name("GSI1")
             .key_condition_expression("GSI1PK = :user")
             .expression_attribute_values(":user", text(keys::user_partition(user)))
-            .select(Select::Count)
-            .limit(i32::try_from(ROOMS_PER_USER_MAX).unwrap_or(i32::MAX))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = query.send().await.map_err(classify)?;
-        self.count_read(output.consumed_capacity());
-        Ok(usize::try_from(output.count()).unwrap_or_default())
     }
 }
 

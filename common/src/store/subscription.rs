@@ -1,11 +1,11 @@
 //! Subscriptions on table `connections`, each in two rows: its room's, for the fan-out, and its connection's, for
 //! cleaning up.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
-use super::error::{classify, invalid};
+use super::error::invalid;
 use super::keys::{self, Key};
 use super::{Store, StoreError};
 use crate::auth::{Principal, expired};
@@ -230,7 +230,14 @@ impl Store {
 
     /// Everything under a connection's partition key, read consistently.
     pub(super) async fn connection_rows(&self, connection: &ConnectionId) -> Result<Vec<Item>, StoreError> {
-        self.query_connections(keys::connection_partition(connection), "").await
+        let query = self
+            .client
+            .query()
+            .table_name(&self.connections)
+            .key_condition_expression("PK = :connection")
+            .expression_attribute_values(":connection", text(keys::connection_partition(connection)))
+            .consistent_read(true);
+        self.query(query, usize::MAX).await
     }
 
     /// Every subscription of a room whose row and token are good, read consistently.
@@ -238,40 +245,16 @@ impl Store {
     /// # Errors
     /// The table cannot be read.
     pub async fn room_subscriptions(&self, room: &RoomId, now: Time) -> Result<Vec<RoomSubscription>, StoreError> {
-        let rows = self.query_connections(keys::room_partition(room), keys::CONNECTION).await?;
-        let mut subscriptions = Vec::with_capacity(rows.len());
-        for row in rows {
-            subscriptions.extend(subscription_from_row(&row, now)?);
-        }
-        Ok(subscriptions)
-    }
-
-    async fn query_connections(&self, partition: String, prefix: &str) -> Result<Vec<Item>, StoreError> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let mut query = self
-                .client
-                .query()
-                .table_name(&self.connections)
-                .key_condition_expression("PK = :partition")
-                .expression_attribute_values(":partition", text(&partition))
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            if !prefix.is_empty() {
-                query = query
-                    .key_condition_expression("PK = :partition AND begins_with(SK, :prefix)")
-                    .expression_attribute_values(":prefix", text(prefix));
-            }
-            let output = query.send().await.map_err(classify)?;
-            self.count_read(output.consumed_capacity());
-            items.extend(output.items.unwrap_or_default().into_iter().map(Item));
-            start = output.last_evaluated_key;
-            if start.is_none() {
-                return Ok(items);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.connections)
+            .key_condition_expression("PK = :room AND begins_with(SK, :connection)")
+            .expression_attribute_values(":room", text(keys::room_partition(room)))
+            .expression_attribute_values(":connection", text(keys::CONNECTION))
+            .consistent_read(true);
+        let rows = self.query(query, usize::MAX).await?;
+        rows.iter().filter_map(|row| subscription_from_row(row, now).transpose()).collect()
     }
 
     /// Moves the token's expiry on every subscription of a connection; a row that went away meanwhile stays away.

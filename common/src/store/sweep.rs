@@ -9,11 +9,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use super::attributes::{Item, names, number, text};
 use super::connection::connection_from_item;
-use super::error::classify;
 use super::keys::{self, Key};
 use super::session::{Sessions, is_established, sessions_from_item};
 use super::subscription::subscription_from_row;
@@ -181,18 +180,16 @@ impl Store {
             .key_condition_expression("GSI2PK = :shard AND GSI2SK <= :now")
             .expression_attribute_values(":shard", text(keys::sweep_shard_partition(shard)))
             .expression_attribute_values(":now", text(keys::sweep_sort(now)))
-            .set_exclusive_start_key(from.map(|position| position.0))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = query.send().await.map_err(classify)?;
-        self.count_read(output.consumed_capacity());
+            .set_exclusive_start_key(from.map(|position| position.0));
+        let page = self.page(query).await?;
         let mut due = Vec::new();
-        for item in output.items.unwrap_or_default().into_iter().map(Item) {
+        for item in page.items.unwrap_or_default().into_iter().map(Item) {
             match due_from_item(&item) {
                 Ok(entry) => due.push(entry),
                 Err(error) => tracing::error!(%error, shard, "something is due that cannot be read"),
             }
         }
-        Ok(DuePage { due, next: output.last_evaluated_key.map(DuePosition) })
+        Ok(DuePage { due, next: page.last_evaluated_key.map(DuePosition) })
     }
 
     /// Claims a connection and marks it as closing, unless it is not due any more.
