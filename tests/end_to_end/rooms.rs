@@ -55,6 +55,36 @@ async fn a_repeated_creation_is_one_room() {
     }
 }
 
+/// What DynamoDB does to a room's dedupe item after 21 days.
+async fn forget_creation(madang: &Runtime, maker: &Person, room: &Value) {
+    let room = room["roomId"].as_str().unwrap();
+    let created = maker.events(room).await.remove(0);
+    let key = json!({"PK": {"S": format!("DEDUPE#{room}#{}", maker.id)}, "SK": {"S": created["commandId"]}});
+    let delete = json!({"TableName": "chat", "Key": key, "ConditionExpression": "attribute_exists(PK)"});
+    madang.table("DeleteItem", &delete).await;
+}
+
+#[tokio::test]
+async fn a_creation_that_is_repeated_weeks_later_is_the_same_room() {
+    let madang = Runtime::shared().await;
+    let (alice, bob) = (madang.person("alice").await, madang.person("bob").await);
+    let (to_bob, to_alice) = (format!("/direct/{}", bob.id), format!("/direct/{}", alice.id));
+    let direct = alice.http.put(&to_bob).await.good(201);
+    forget_creation(&madang, &alice, &direct).await;
+    for (person, path) in [(&alice, &to_bob), (&bob, &to_alice)] {
+        assert_eq!(person.http.put(path).await.good(200)["roomId"], direct["roomId"]);
+    }
+    let body = json!({"name": "Courtyard", "userIds": [bob.id]});
+    let (_, group) = create(&alice, Some("key"), &body).await;
+    forget_creation(&madang, &alice, &group).await;
+    assert_eq!(create(&alice, Some("key"), &body).await, (200, group.clone()));
+    // What was asked for is known for as long as the room stands.
+    for other in [json!({"name": "Another", "userIds": [bob.id]}), json!({"name": "Courtyard", "userIds": []})] {
+        let (status, problem) = create(&alice, Some("key"), &other).await;
+        assert_eq!((status, &problem["code"]), (409, &json!("idempotency_conflict")));
+    }
+}
+
 #[tokio::test]
 async fn twenty_creations_at_once_with_one_key_are_one_room() {
     let madang = Runtime::shared().await;

@@ -379,7 +379,7 @@ fn decide(state: &RoomState, key: &DedupeKey, record: &Record) -> Outcome {
         }
     }
     let Some(head) = &state.head else { return Outcome::Refused(ErrorCode::RoomNotFound) };
-    let Some(body) = event_body(head, record) else { return Outcome::Impossible };
+    let Some(body) = event_body(head, record) else { return decide_creation(state, record) };
     match rules::check(state, &record.sender, &record.body) {
         Err(refusal) => Outcome::Refused(refusal.code),
         Ok(()) => Outcome::Committed(RoomEvent {
@@ -390,6 +390,15 @@ fn decide(state: &RoomState, key: &DedupeKey, record: &Record) -> Outcome {
             command_id: record.id,
             body,
         }),
+    }
+}
+
+/// The record of a room's creation, whose event was written with the room, and stands there for good.
+fn decide_creation(state: &RoomState, record: &Record) -> Outcome {
+    let first = Seq::ZERO.next();
+    match state.targets.get(&first) {
+        Some(event) if event.command_id == record.id => Outcome::Again(first),
+        Some(_) | None => Outcome::Impossible,
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Accepted {
 pub struct Lookups {
     /// Whose membership.
     pub members: HashSet<UserId>,
-    /// Which messages.
+    /// Which messages, or the room's first event.
     pub targets: HashSet<Seq>,
     /// Which remembered outcomes.
     pub dedupe: HashSet<DedupeKey>,
@@ -70,7 +70,10 @@ impl Lookups {
             RecordBody::Edit { message_id, .. } | RecordBody::Delete { message_id } => {
                 self.targets.insert(message_id.seq);
             }
-            RecordBody::Send { .. } | RecordBody::RoomCreated {} | RecordBody::Rename { .. } => {}
+            RecordBody::RoomCreated {} => {
+                self.targets.insert(Seq::ZERO.next());
+            }
+            RecordBody::Send { .. } | RecordBody::Rename { .. } => {}
         }
     }
 }
@@ -82,7 +85,7 @@ pub struct RoomState {
     pub head: Option<Head>,
     /// The members among those looked up.
     pub members: HashMap<UserId, Member>,
-    /// The messages among those looked up, in their current state.
+    /// The messages among those looked up, in their current state, or the room's first event.
     pub targets: HashMap<Seq, RoomEvent>,
     /// The dedupe items among those looked up.
     pub dedupe: HashMap<DedupeKey, Dedupe>,

@@ -4,7 +4,6 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, Select, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
-use super::commit::dedupe_from_item;
 use super::error::invalid;
 use super::event::event_item;
 use super::keys::{self, Key};
@@ -25,8 +24,6 @@ pub struct NewRoom {
     pub event: RoomEvent,
     /// The members and their roles.
     pub members: Vec<(UserId, Role)>,
-    /// A digest of what was asked for, to tell a retry from a reused key.
-    pub hash: String,
 }
 
 /// What came of making a room.
@@ -34,8 +31,8 @@ pub struct NewRoom {
 pub enum Created {
     /// It is new.
     New(Head),
-    /// It stood there already: its head, its first event, and the digest of what was asked for then.
-    Before(Box<(Head, RoomEvent, String)>),
+    /// It stood there already: its head, and its first event, which says what was asked for then.
+    Before(Box<(Head, RoomEvent)>),
 }
 
 /// A room as one of its members lists it.
@@ -58,7 +55,7 @@ impl Store {
         let dedupe = Item::at(Key::dedupe(&room.head.room, &key))
             .with("acceptedId", text(room.event.command_id))
             .with("seq", number(room.event.seq))
-            .with("contentHash", text(&room.hash))
+            .with("contentHash", text(""))
             .with("ttl", number(now.unix_seconds() + DEDUPE_TTL_SECONDS));
         items.push(self.put_new(dedupe)?);
         for (user, role) in &room.members {
@@ -81,11 +78,7 @@ impl Store {
         let first = Seq::ZERO.next();
         let head = self.head(room).await?.ok_or(StoreError::Item("HEAD"))?;
         let event = self.events_at(room, &[first]).await?.pop().ok_or(StoreError::Item("EVENT"))?;
-        let key = DedupeKey { sender: event.sender.clone(), slot: event.command_id.to_string() };
-        let dedupe = self.get(&self.chat, Key::dedupe(room, &key)).await?;
-        let accepted = dedupe.as_ref().map(|item| dedupe_from_item(room, item)).transpose()?;
-        let hash = accepted.and_then(|(_, dedupe)| dedupe.accepted).map(|accepted| accepted.hash).unwrap_or_default();
-        Ok(Created::Before(Box::new((head, event, hash))))
+        Ok(Created::Before(Box::new((head, event))))
     }
 
     /// A room's head, read consistently.

@@ -278,7 +278,6 @@ pub(crate) fn new_room(id: &str, users: &[&str], command: u128) -> NewRoom {
             body: EventBody::RoomCreated { name: "room".to_owned(), users: users.clone() },
         },
         members: users.into_iter().enumerate().map(|(index, user)| (user, role(index))).collect(),
-        hash: format!("hash-{command}"),
     }
 }
 

@@ -58,18 +58,17 @@ impl Api {
     /// Makes the room, or finds it; then tells its members through the log's own way.
     async fn make(&self, call: &Call, wanted: Wanted) -> Result<Answer, Failure> {
         trace::about_room(&wanted.room);
-        let hash = wanted_hash(&wanted);
         if self.store.head(&wanted.room).await?.is_none() {
             let users: Vec<UserId> = wanted.members.iter().map(|(user, _)| user.clone()).collect();
             ingress::require_rooms_left(&self.store, &users).await?;
         }
-        let room = new_room(call, wanted, hash.clone())?;
-        let (event, room_id) = (room.event.clone(), room.head.room.clone());
+        let room = new_room(call, wanted)?;
+        let (wanted, room_id) = (room.event.clone(), room.head.room.clone());
         let (is_new, event) = match self.store.create_room(room, call.now).await? {
-            Created::New(_) => (true, Some(event)),
+            Created::New(_) => (true, Some(wanted)),
             Created::Before(before) => {
-                let (head, event, hash_before) = *before;
-                if hash_before != hash {
+                let (head, event) = *before;
+                if !is_repeated(&head.kind, &event.body, &wanted.body) {
                     return Err(ErrorCode::IdempotencyConflict.into());
                 }
                 // Nothing was ever posted: the call that made the room may have ended before its record stood.
@@ -88,7 +87,7 @@ impl Api {
     }
 }
 
-fn new_room(call: &Call, wanted: Wanted, hash: String) -> Result<NewRoom, Failure> {
+fn new_room(call: &Call, wanted: Wanted) -> Result<NewRoom, Failure> {
     let Wanted { room, kind, name, members } = wanted;
     let epoch: Epoch = random_text().parse().map_err(|_| ErrorCode::Internal)?;
     let first = Seq::ZERO.next();
@@ -116,16 +115,16 @@ fn new_room(call: &Call, wanted: Wanted, hash: String) -> Result<NewRoom, Failur
         last_activity: call.now,
         delivered_seq: Seq::ZERO,
     };
-    Ok(NewRoom { head, event, members, hash })
+    Ok(NewRoom { head, event, members })
 }
 
-/// What tells a repeated call from another one under the same key. A direct room is the same whoever opens it.
-fn wanted_hash(wanted: &Wanted) -> String {
-    let mut text = format!("{}\n{}", wanted.kind.as_str(), wanted.name);
-    for (user, role) in &wanted.members {
-        text.push_str(&format!("\n{role} {user}"));
+/// Whether a call repeats the one that made a room, rather than ask for another one under the same key: the room's
+/// first event says what was asked for. A direct room is the same whoever opens it.
+fn is_repeated(kind: &RoomKind, before: &EventBody, wanted: &EventBody) -> bool {
+    match kind {
+        RoomKind::Direct { .. } => true,
+        RoomKind::Group => before == wanted,
     }
-    hash_text(&text)
 }
 
 fn derived_id(kind: char, parts: &[&str]) -> Result<RoomId, ErrorCode> {

@@ -94,6 +94,15 @@ fn an_owner_that_loads_again_remembers_when_it_began() {
     play(&story(vec![says(0, 0), says(0, 1), says(0, 2)], actions, 1, 3));
 }
 
+/// DynamoDB removes dedupe items after 21 days. A creation that was not told until then was buried.
+#[test]
+fn a_creation_is_known_without_its_dedupe_item() {
+    let mut world = World::new(&story(vec![RecordPlan::Created, says(0, 0)], vec![], usize::MAX, 2));
+    world.table.dedupe.clear();
+    world.drain(2);
+    world.check_complete();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(SCENARIOS) })]
 
