@@ -38,7 +38,7 @@ pub enum Trouble {
     Denied,
     /// The service fails.
     Fault,
-    /// The second half of a batch is left to be asked for again.
+    /// The first half of a batch is left to be asked for again.
     HalfDone,
     /// It is done, and the connection ends before the answer.
     AnswerLost,
@@ -153,7 +153,7 @@ impl Desk {
         }
     }
 
-    /// Does the first half of a batch.
+    /// Does the second half of a batch.
     async fn do_half(&self, parts: Parts, mut call: Value) -> Option<Answer> {
         let name = if call.to_string().contains("\"Keys\"") { "UnprocessedKeys" } else { "UnprocessedItems" };
         let rest = halve(&mut call);
@@ -197,7 +197,7 @@ impl Book {
     }
 }
 
-/// Takes the second half out of each table's part of a batch; what was taken out.
+/// Takes the first half out of each table's part of a batch, the larger one; what was taken out.
 fn halve(call: &mut Value) -> Value {
     let mut rest = Map::new();
     let Some(tables) = call["RequestItems"].as_object_mut() else { return Value::Null };
@@ -212,9 +212,9 @@ fn halve(call: &mut Value) -> Value {
             *(if part.is_array() { part } else { &mut part["Keys"] }) = Value::Array(list);
         };
         let mut first = list(part);
-        let second = first.split_off(first.len() / 2);
-        put(part, first);
-        put(&mut left, second);
+        let second = first.split_off(first.len().div_ceil(2));
+        put(part, second);
+        put(&mut left, first);
         rest.insert(table.clone(), left);
     }
     tables.retain(|_, part| {

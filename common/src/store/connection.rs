@@ -8,6 +8,7 @@ use super::attributes::{Item, names, number, text};
 use super::error::invalid;
 use super::keys::{self, Key};
 use super::session::{LiveConnection, OpenError, Opening, Session};
+use super::subscription::both_keys;
 use super::{Store, StoreError, dialect};
 use crate::auth::{Principal, end_of_leeway};
 use crate::code::ByeCode;
@@ -265,14 +266,13 @@ impl Store {
             if rows.is_empty() {
                 return Ok(ended);
             }
-            let mut keys = Vec::new();
+            let mut subscriptions = Vec::new();
             let (mut user, mut as_read): (Option<UserId>, Option<&Item>) = (None, None);
             for row in &rows {
                 let sort = row.sort_key()?;
                 if sort.starts_with(keys::SUBSCRIPTION) {
                     let (room, subscription) = keys::split_connection_subscription(sort)?;
-                    keys.push(Key::room_subscription(&room, id, subscription));
-                    keys.push(Key::connection_subscription(id, &room, subscription));
+                    subscriptions.push(both_keys(&room, id, subscription));
                 } else {
                     as_read = Some(row);
                 }
@@ -285,7 +285,7 @@ impl Store {
             {
                 ended = Some(user.clone());
             }
-            self.batch_delete(&self.connections, keys).await?;
+            self.delete_subscriptions(subscriptions).await?;
             // Last, so that a failure before it leaves what the next attempt starts from.
             if let Some(row) = as_read {
                 self.delete_connection(id, row).await?;

@@ -162,8 +162,8 @@ impl Store {
     /// # Errors
     /// The table cannot be written.
     pub async fn unsubscribe(&self, connection: &ConnectionId, rooms: &[RoomId]) -> Result<(), StoreError> {
-        let keys = rooms.iter().flat_map(|room| both_keys(room, connection, JSON_SUBSCRIPTION));
-        self.batch_delete(&self.connections, keys.collect()).await
+        let keys = rooms.iter().map(|room| both_keys(room, connection, JSON_SUBSCRIPTION));
+        self.delete_subscriptions(keys).await
     }
 
     /// Ends the subscription that a client calls so. Idempotent.
@@ -176,7 +176,18 @@ impl Store {
         room: &RoomId,
         id: &SubscriptionId,
     ) -> Result<(), StoreError> {
-        self.batch_delete(&self.connections, both_keys(room, connection, id.as_str()).into()).await
+        self.delete_subscriptions([both_keys(room, connection, id.as_str())]).await
+    }
+
+    /// Deletes subscriptions, the rooms' rows first: what is left when that fails is found under the connection, from
+    /// where the next attempt starts.
+    pub(super) async fn delete_subscriptions(
+        &self,
+        keys: impl IntoIterator<Item = [Key; 2]>,
+    ) -> Result<(), StoreError> {
+        let (of_rooms, of_connection) = keys.into_iter().map(|[room, connection]| (room, connection)).unzip();
+        self.batch_delete(&self.connections, of_rooms).await?;
+        self.batch_delete(&self.connections, of_connection).await
     }
 
     /// Ends subscriptions whose member was removed by an event, both rows of each, unless they rest on a later
@@ -333,8 +344,8 @@ impl Store {
     }
 }
 
-/// The keys of a subscription's two rows.
-fn both_keys(room: &RoomId, connection: &ConnectionId, id: &str) -> [Key; 2] {
+/// The keys of a subscription's two rows, the room's first.
+pub(super) fn both_keys(room: &RoomId, connection: &ConnectionId, id: &str) -> [Key; 2] {
     [Key::room_subscription(room, connection, id), Key::connection_subscription(connection, room, id)]
 }
 
