@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Time(i64);
 
 impl Time {
-    /// The clock of this machine. Only a function's entry reads it; everything below takes a [`Time`].
+    /// The clock of this machine. Only a function's entry reads it, and whoever has to know what time has become
+    /// meanwhile; everything else takes a [`Time`].
     #[must_use]
     pub fn now() -> Self {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -185,7 +185,7 @@ async fn a_pending_connection_says_who_it_is_first() {
 }
 
 /// Somebody whose token is good for some seconds more, by the leeway.
-async fn short_lived(madang: &Runtime, name: &str) -> Person {
+pub(crate) async fn short_lived(madang: &Runtime, name: &str) -> Person {
     let id = unique(name);
     madang.with_token(&id, &madang.token_for(&id, -20).await)
 }

@@ -7,6 +7,8 @@ use tests::deadline::eventually;
 use tests::person::seq_of;
 use tests::{Client, Person, Runtime};
 
+use crate::auth::short_lived;
+
 fn kick(room: &str, user: &Person) -> Value {
     json!({"action": "kick", "roomId": room, "userId": user.id})
 }
@@ -73,6 +75,23 @@ async fn a_kick_ends_what_a_connection_hears() {
     at_alice.send(&room, "again", "three").await;
     phone.message(&room, "again").await;
     assert_eq!(bob.messages(&room).await.len(), 3, "members read everything");
+}
+
+/// A fresh token that was on its way would have brought the subscription back.
+#[tokio::test]
+async fn a_kick_ends_what_a_connection_would_hear_with_a_fresh_token() {
+    // A sweep would close his connection.
+    let madang = Runtime::start(&["--sweep-interval", "3600"]);
+    let (alice, bob) = (madang.person("alice").await, short_lived(&madang, "bob").await);
+    let room = alice.make_room(&[&bob]).await;
+    let (mut at_alice, _at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    eventually("the end of the token", async || {
+        let answer = bob.http.get("/rooms").await;
+        (answer.status == 401).then_some(())
+    })
+    .await;
+    at_alice.act(kick(&room, &bob)).await;
+    no_subscriptions(&madang, &room, &bob).await;
 }
 
 /// The log decides: what stands before the kick is kept, what stands behind it is refused, although both were acked.

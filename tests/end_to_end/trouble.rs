@@ -1,6 +1,10 @@
 //! Calls to the tables that go wrong as DynamoDB lets them go wrong: conflicts of transactions, throttling, batches that
 //! are done in part, answers that get lost. Nobody hears of any, unless it does not end.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::client::send;
@@ -9,6 +13,8 @@ use tests::person::{assert_dense, seq_of};
 use tests::tables::OF_CONNECTION;
 use tests::trouble::{Rule, Trouble, TroubledWay, When};
 use tests::{Client, Person, Runtime};
+
+use crate::auth::short_lived;
 
 const ROOMS: usize = 3;
 /// How many messages each of a room's people says.
@@ -245,4 +251,71 @@ async fn a_conflict_that_does_not_end_is_told_in_time() {
     bob.connect().await.send(&room, "later", "hello").await;
     at_alice.message(&room, "later").await;
     assert_dense(&bob.messages_once_there(&room, 2).await, 2);
+}
+
+/// What was left of a removal was found by nobody: whatever was said in the room was posted to nobody, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_is_done_in_part_is_done_by_whoever_comes_next() {
+    let (_tables, way, madang) = troubled().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    way.set(&[("BatchWriteItem", Trouble::HalfDone, When::Every(1))]);
+    drop(at_alice);
+    madang.log_says("the connection cannot be removed", 0).await;
+    way.set(&[]);
+    at_bob.send(&room, "anybody", "hello?").await;
+    eventually("the end of a subscription", async || {
+        let subscriptions = madang.subscriptions(&room).await;
+        subscriptions.iter().all(|(user, _)| *user == bob.id).then_some(())
+    })
+    .await;
+}
+
+async fn refresh(madang: &Runtime, person: &Person) -> Value {
+    json!({"action": "auth", "token": madang.token(&person.id).await})
+}
+
+/// A fresh token that had reached the connection, and not what it is subscribed to, left it open and deaf.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_token_that_is_taken_in_part_leaves_nobody_deaf() {
+    let (_tables, way, madang) = troubled().await;
+    let (alice, bob) = (short_lived(&madang, "alice").await, madang.person("bob").await);
+    let room = bob.make_room(&[&alice]).await;
+    let mut at_alice = alice.join(&room).await;
+    way.set(&[("UpdateItem", Trouble::Fault, When::With("tokenExpiresAt"))]);
+    at_alice.refused(refresh(&madang, &alice).await, "unavailable").await;
+    assert_ne!(way.met("UpdateItem", Trouble::Fault), 0);
+    way.set(&[]);
+    let bye = madang.sweeping(at_alice.push("bye")).await;
+    assert_eq!(bye["code"], "token_expired", "{bye}");
+}
+
+/// What was said between the end of the one token and the writing of the next was skipped, and nobody knew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_token_that_comes_in_time_and_is_taken_too_late_is_too_late() {
+    let (_tables, way, madang) = troubled().await;
+    let (alice, bob) = (short_lived(&madang, "alice").await, madang.person("bob").await);
+    let room = bob.make_room(&[&alice]).await;
+    let mut at_alice = alice.join(&room).await;
+    let end = end_of(&alice.token);
+    eventually("the last moments of the token", async || (unix_ms() + 500 > end).then_some(())).await;
+    way.set(&[("TransactWriteItems", Trouble::Conflict, When::Every(1))]);
+    at_alice.ask(refresh(&madang, &alice).await).await;
+    eventually("the end of the token", async || (unix_ms() > end).then_some(())).await;
+    way.set(&[]);
+    // Whatever has become of the first.
+    at_alice.ask(refresh(&madang, &alice).await).await;
+    let bye = at_alice.push("bye").await;
+    assert_eq!(bye["code"], "token_expired", "{bye}");
+}
+
+/// From when on a token opens nothing, leeway included.
+fn end_of(token: &str) -> i64 {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    (claims["exp"].as_i64().unwrap() + 30) * 1_000
+}
+
+fn unix_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }

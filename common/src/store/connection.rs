@@ -103,8 +103,9 @@ impl Store {
     }
 
     /// Gives a connection its user, or its user's next token, and the dialect that it speaks from now on. On a live
-    /// connection the expiry moves on its subscriptions too. Gives the connections that gave way to it; they are marked
-    /// as closing.
+    /// connection the expiry moves on its subscriptions too, and there first: whoever dies in between leaves one that
+    /// ends with its last token and is told so, never one that is open and deaf. Gives the connections that gave way to
+    /// it; they are marked as closing.
     ///
     /// # Errors
     /// [`OpenError::Changed`] when the connection is no more, is closing, is somebody else's, or has settled on another
@@ -142,8 +143,10 @@ impl Store {
         match connection.state {
             ConnectionState::Pending => self.open(connection, dialect, principal, Opening::Takes, update, now).await,
             ConnectionState::Live(_) => {
+                self.refresh_subscriptions(&connection.id, principal.expires_at).await?;
                 self.open(connection, dialect, principal, Opening::Has, update, now).await?;
-                self.move_expiry(&connection.id, principal.expires_at, now).await?;
+                // What was subscribed meanwhile has the last token.
+                self.refresh_subscriptions(&connection.id, principal.expires_at).await?;
                 Ok(Vec::new())
             }
             ConnectionState::Closing(_) => Err(OpenError::Changed),
@@ -214,22 +217,6 @@ impl Store {
             .build()
             .map_err(invalid)?;
         Ok(TransactWriteItem::builder().update(update).build())
-    }
-
-    /// Moves the expiry on a connection's subscriptions. Two refreshes at once may write the rows in another order than
-    /// the connection: whoever ends last follows the connection, or events would stop before the connection does.
-    async fn move_expiry(&self, id: &ConnectionId, mut expires_at: Time, now: Time) -> Result<(), StoreError> {
-        loop {
-            self.refresh_subscriptions(id, expires_at).await?;
-            match self.connection(id, now).await?.map(|connection| connection.state) {
-                Some(ConnectionState::Live(principal)) if principal.expires_at != expires_at => {
-                    expires_at = principal.expires_at;
-                }
-                Some(ConnectionState::Live(_) | ConnectionState::Pending | ConnectionState::Closing(_)) | None => {
-                    return Ok(());
-                }
-            }
-        }
     }
 
     /// A connection, unless its row is over.

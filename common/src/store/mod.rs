@@ -29,7 +29,7 @@ pub use presence::Presence;
 pub use reading::RoomPreview;
 pub use room::{Created, NewRoom, RoomListEntry};
 pub use session::{LiveConnection, OpenError};
-pub use subscription::{RoomSubscription, SubscribeError, Terms};
+pub use subscription::{RoomSubscription, RoomSubscriptions, SubscribeError, Terms};
 pub use sweep::{ConnectionEnd, Due, DueItem, DuePage, DuePosition, LaggedSubscription, SWEEP_SHARDS, SessionsClaim};
 
 use std::sync::Arc;

@@ -78,6 +78,15 @@ pub struct RoomSubscription {
     pub lagged_seq: Option<Seq>,
 }
 
+/// A room's subscriptions, as one look found them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomSubscriptions {
+    /// Those whose row and token are good: they are told what happens.
+    pub good: Vec<RoomSubscription>,
+    /// The others: a fresh token may be on its way to them.
+    pub lapsed: Vec<RoomSubscription>,
+}
+
 impl RoomSubscription {
     pub(super) fn key(&self, room: &RoomId) -> Key {
         Key::room_subscription(room, &self.connection, self.terms.id())
@@ -256,6 +265,14 @@ impl Store {
     /// # Errors
     /// The table cannot be read.
     pub async fn room_subscriptions(&self, room: &RoomId, now: Time) -> Result<Vec<RoomSubscription>, StoreError> {
+        Ok(self.all_room_subscriptions(room, now).await?.good)
+    }
+
+    /// Every subscription of a room, read consistently: for whoever ends them, too.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn all_room_subscriptions(&self, room: &RoomId, now: Time) -> Result<RoomSubscriptions, StoreError> {
         let query = self
             .client
             .query()
@@ -264,40 +281,48 @@ impl Store {
             .expression_attribute_values(":room", text(keys::room_partition(room)))
             .expression_attribute_values(":connection", text(keys::CONNECTION))
             .consistent_read(true);
-        let rows = self.query(query, usize::MAX).await?;
-        rows.iter().filter_map(|row| subscription_from_row(row, now).transpose()).collect()
+        let mut subscriptions = RoomSubscriptions::default();
+        for row in self.query(query, usize::MAX).await? {
+            let of_its_kind = if has_lapsed(&row, now)? { &mut subscriptions.lapsed } else { &mut subscriptions.good };
+            of_its_kind.push(read_subscription(&row)?);
+        }
+        Ok(subscriptions)
     }
 
-    /// Moves the token's expiry on every subscription of a connection; a row that went away meanwhile stays away.
+    /// Moves the token's expiry ahead on every subscription of a connection, and never back: of two refreshes at once
+    /// the later token counts. A row that went away meanwhile stays away.
     pub(super) async fn refresh_subscriptions(
         &self,
         connection: &ConnectionId,
         expires_at: Time,
     ) -> Result<(), StoreError> {
-        let mut updates = Vec::new();
+        let mut subscriptions = Vec::new();
         for row in self.connection_rows(connection).await? {
             let sort = row.sort_key()?;
-            if !sort.starts_with(keys::SUBSCRIPTION) {
-                continue;
+            if sort.starts_with(keys::SUBSCRIPTION) && row.time("tokenExpiresAt")? < expires_at {
+                let (room, subscription) = keys::split_connection_subscription(sort)?;
+                subscriptions.push((both_keys(&room, connection, subscription), row.seq("joinedSeq")?));
             }
-            let (room, subscription) = keys::split_connection_subscription(sort)?;
-            let joined = row.seq("joinedSeq")?;
-            updates.push((Key::room_subscription(&room, connection, subscription), joined));
-            updates.push((Key::connection_subscription(connection, &room, subscription), joined));
         }
-        let update = |(key, joined)| async move {
-            let update = self
-                .update(&self.connections, key)
-                .update_expression("SET tokenExpiresAt = :expires")
-                .condition_expression("joinedSeq = :joined")
-                .expression_attribute_values(":joined", number(joined))
-                .expression_attribute_values(":expires", number(expires_at.unix_ms()));
-            self.update_if(update).await.map(drop)
+        let refresh = |([of_room, of_connection], joined): ([Key; 2], Seq)| async move {
+            // The room's row first: where the connection's row has moved, the room's has.
+            self.refresh_subscription(of_room, joined, expires_at).await?;
+            self.refresh_subscription(of_connection, joined, expires_at).await
         };
-        futures_util::stream::iter(updates.into_iter().map(update))
+        futures_util::stream::iter(subscriptions.into_iter().map(refresh))
             .buffer_unordered(UPDATES_AT_ONCE)
             .try_collect()
             .await
+    }
+
+    async fn refresh_subscription(&self, key: Key, joined: Seq, expires_at: Time) -> Result<(), StoreError> {
+        let update = self
+            .update(&self.connections, key)
+            .update_expression("SET tokenExpiresAt = :expires")
+            .condition_expression("joinedSeq = :joined AND tokenExpiresAt < :expires")
+            .expression_attribute_values(":joined", number(joined))
+            .expression_attribute_values(":expires", number(expires_at.unix_ms()));
+        self.update_if(update).await.map(drop)
     }
 
     /// Notes that events up to a seq were skipped on a connection that was too slow. The next fan-out brings its
@@ -351,9 +376,14 @@ pub(super) fn both_keys(room: &RoomId, connection: &ConnectionId, id: &str) -> [
 
 /// A subscription in its room's row; none when the row or its token is over.
 pub(super) fn subscription_from_row(row: &Item, now: Time) -> Result<Option<RoomSubscription>, StoreError> {
-    if row.is_over(now) || expired(row.time("tokenExpiresAt")?, now) {
-        return Ok(None);
-    }
+    if has_lapsed(row, now)? { Ok(None) } else { read_subscription(row).map(Some) }
+}
+
+fn has_lapsed(row: &Item, now: Time) -> Result<bool, StoreError> {
+    Ok(row.is_over(now) || expired(row.time("tokenExpiresAt")?, now))
+}
+
+fn read_subscription(row: &Item) -> Result<RoomSubscription, StoreError> {
     let (connection, id) = keys::split_room_subscription(row.sort_key()?)?;
     let id = id.parse().map_err(|()| StoreError::Item("SK"))?;
     let mut signals = Signals::default();
@@ -361,11 +391,11 @@ pub(super) fn subscription_from_row(row: &Item, now: Time) -> Result<Option<Room
         // A name that a later version wrote means nothing here.
         signals.add(name);
     }
-    Ok(Some(RoomSubscription {
+    Ok(RoomSubscription {
         connection,
         user: row.parsed("user")?,
         joined_seq: row.seq("joinedSeq")?,
         terms: Terms { form: row.form(&id)?, events: !row.flag(SIGNALS_ONLY), signals },
         lagged_seq: row.optional_number("laggedSeq")?.and_then(|seq| Seq::new(seq).ok()),
-    }))
+    })
 }

@@ -22,7 +22,7 @@
 //! | `auth` of a pending connection | 7 | 1 |
 //! | connect without a token | 3 | 0 |
 //! | subscribe to one room | 8 | 1 for the membership |
-//! | refresh with n subscriptions; when the end moves | 4 + 2n; 6 + 2n | 3 |
+//! | the same token once more; a later one with n subscriptions | 4; 6 + 2n | 3 |
 //! | disconnect with n subscriptions | 5 + 2n | 3 |
 //! | disconnect once more | 0 | 1 |
 //! | a refusal; the same once more | 4; 0 | 3 |
@@ -155,7 +155,7 @@ async fn rooms_connections_and_subscriptions_cost_what_they_touch() {
     tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;
     assert_eq!(tables.units(), units(8, 1), "subscribe");
     tables.store.authenticate(&live(&connection, &alice), &Dialect::Json, &alice, NOW).await.unwrap();
-    assert_eq!(tables.units(), units(6, 3), "refresh");
+    assert_eq!(tables.units(), units(4, 3), "the same token once more");
     let fresh = Principal { expires_at: alice.expires_at.plus_ms(1), ..alice.clone() };
     tables.store.authenticate(&live(&connection, &alice), &Dialect::Json, &fresh, NOW).await.unwrap();
     assert_eq!(tables.units(), units(8, 3), "refresh that moves the connection's end");

@@ -5,7 +5,7 @@ use common::auth::Principal;
 use common::codec::Dialect;
 use common::id::RoomId;
 use common::room::Member;
-use common::store::{RoomSubscription, SubscribeError};
+use common::store::{RoomSubscription, RoomSubscriptions, SubscribeError};
 
 use crate::tables::{HOUR_MS, NOW, Tables, json_terms, live, seq};
 
@@ -129,10 +129,28 @@ async fn a_refresh_moves_what_stands_and_brings_nothing_back() {
     assert!(tables.store.room_subscriptions(&rooms[1], later).await.unwrap().is_empty(), "it is not the same");
 
     tables.change("connections", ("ROOM#two", "CONN#c1=#json"), "joinedSeq", number(1)).await;
-    tables.store.authenticate(&live(&connection, &refreshed), &Dialect::Json, &refreshed, NOW).await.unwrap();
+    let refreshed = Principal { expires_at: NOW.plus_ms(3 * HOUR_MS), ..alice.clone() };
+    tables.store.authenticate(&live(&connection, &alice), &Dialect::Json, &refreshed, NOW).await.unwrap();
     assert_eq!(tables.store.room_subscriptions(&rooms[1], later).await.unwrap().len(), 1);
     assert_eq!(tables.store.connection(&connection, later).await.unwrap().unwrap(), live(&connection, &refreshed));
     assert_eq!(tables.store.live_connections(&[alice.user], later).await.unwrap().len(), 1);
+}
+
+/// A kick stands just behind the end of a token; the refresh that began just before it comes to its end afterwards.
+#[tokio::test]
+async fn a_refresh_brings_nothing_back_that_ended_while_the_token_had_lapsed() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice", "bob"]).await;
+    let (connection, bob) = tables.connect("c1=", "bob").await;
+    tables.subscribe(&connection, &bob, std::slice::from_ref(&room)).await;
+    let at = |seconds: i64| NOW.plus_ms(HOUR_MS + seconds * 1_000);
+    let RoomSubscriptions { good, lapsed } = tables.store.all_room_subscriptions(&room, at(31)).await.unwrap();
+    assert_eq!((good.len(), lapsed.len()), (0, 1));
+    tables.store.end_subscriptions(&room, &lapsed, seq(5)).await.unwrap();
+    let refreshed = Principal { expires_at: NOW.plus_ms(2 * HOUR_MS), ..bob.clone() };
+    tables.store.authenticate(&live(&connection, &bob), &Dialect::Json, &refreshed, at(29)).await.unwrap();
+    assert!(tables.store.room_subscriptions(&room, at(60)).await.unwrap().is_empty());
+    assert!(tables.store.connection_subscriptions(&connection).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use common::metrics::Count;
 use common::record::{Record, RecordBody, ReplyTo};
 use common::room::commit::{Outcome, RoomBatch};
 use common::room::event::{EventBody, RoomEvent};
-use common::store::RoomSubscription;
+use common::store::{RoomSubscription, RoomSubscriptions};
 use common::time::Time;
 
 use crate::fan_out::FanOut;
@@ -36,13 +36,14 @@ impl Consumer {
         let mut ended: BTreeMap<Seq, Vec<RoomSubscription>> = BTreeMap::new();
         if let (Some(head), false) = (batch.head(), events.is_empty() && removals.is_empty()) {
             // Read behind the commit: whoever subscribes later finds these events in the catch-up.
-            let subscriptions = self.store.room_subscriptions(room, now).await?;
+            let RoomSubscriptions { good, lapsed } = self.store.all_room_subscriptions(room, now).await?;
             let waiting = waiting_connections(batch, now);
             let stomp_message_bytes = self.stomp_message_bytes;
             let (events, removals, waiting) = (&events, &removals, &waiting);
             let fan_out = FanOut { head, events, removals, waiting, traces, stomp_message_bytes, now };
-            fan_out.pack(&subscriptions, &mut parcels);
-            for subscription in subscriptions {
+            fan_out.pack(&good, &mut parcels);
+            // A fresh token that is on its way must not bring back what a removal has ended.
+            for subscription in good.into_iter().chain(lapsed) {
                 if let Some(end) = fan_out.end_of(&subscription) {
                     ended.entry(end).or_default().push(subscription);
                 }

@@ -41,7 +41,13 @@ impl MessageFunction {
             ConnectionState::Pending | ConnectionState::Live(_) | ConnectionState::Closing(_) => {}
         }
         self.settle(connection, dialect, &principal, now).await?;
-        Ok(principal)
+        match &connection.state {
+            // It took so long that events were skipped here, too.
+            ConnectionState::Live(before) if expired(before.expires_at, Time::now()) => {
+                Err(Stop::Farewell(ByeCode::TokenExpired))
+            }
+            ConnectionState::Pending | ConnectionState::Live(_) | ConnectionState::Closing(_) => Ok(principal),
+        }
     }
 
     /// Writes a connection's user and dialect.
