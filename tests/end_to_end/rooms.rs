@@ -1,8 +1,11 @@
 //! Rooms over HTTP.
 
 use serde_json::{Value, json};
+use tests::broker::MESSAGES;
+use tests::client::send;
 use tests::runtime::unique;
 use tests::{Person, Runtime};
+use tokio::task::spawn_blocking;
 
 async fn create(person: &Person, key: Option<&str>, body: &Value) -> (u16, Value) {
     let mut headers = vec![("content-type", "application/json")];
@@ -220,6 +223,34 @@ async fn a_new_room_is_noticed_by_every_session_of_its_members() {
         client.catch_up().await;
         assert!(client.events(&room).is_empty(), "the creation is a notice, never an event");
     }
+}
+
+/// Somebody spoke in the room before its maker tried again, and nobody was ever told of it.
+#[tokio::test]
+async fn a_room_whose_maker_has_to_try_again_is_told_of() {
+    let madang = Runtime::start::<&str>(&[]);
+    let (alice, bob) = (madang.person("alice").await, madang.person("bob").await);
+    let mut at_bob = bob.connect().await;
+    madang.faults(json!({"topicsAway": [MESSAGES]})).await;
+    let body = json!({"name": "Courtyard", "userIds": [bob.id]});
+    let (status, problem) = create(&alice, Some("key"), &body).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("unavailable")));
+    madang.faults(json!({})).await;
+    let rooms = bob.http.get("/rooms").await.good(200);
+    let room = rooms["rooms"][0]["roomId"].as_str().unwrap();
+    at_bob.subscribe(room).await;
+    at_bob.insist(send(room, "first", "who made this?"), "ack").await;
+    at_bob.message(room, "first").await;
+    assert_eq!(create(&alice, Some("key"), &body).await.0, 200);
+    at_bob.notice(room, "created").await;
+    // Its record stands now: whoever asks again has the room, and nobody hears of that.
+    let count = async || {
+        let broker = madang.broker();
+        spawn_blocking(move || broker.count(MESSAGES)).await.unwrap()
+    };
+    let before = count().await;
+    assert_eq!(create(&alice, Some("key"), &body).await.0, 200);
+    assert_eq!(count().await, before);
 }
 
 #[tokio::test]

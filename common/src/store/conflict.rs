@@ -4,9 +4,10 @@
 use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
 use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 
-/// What the store writes outside of transactions and batches: updates and deletions.
+/// What the store writes outside of transactions and batches: items, updates and deletions.
 #[derive(Debug)]
 pub(super) struct SingleWrites;
 
@@ -15,7 +16,8 @@ impl ClassifyRetry for SingleWrites {
         let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
         let Some(error) = error.as_operation_error() else { return RetryAction::NoActionIndicated };
         let is_conflict = error.downcast_ref().is_some_and(UpdateItemError::is_transaction_conflict_exception)
-            || error.downcast_ref().is_some_and(DeleteItemError::is_transaction_conflict_exception);
+            || error.downcast_ref().is_some_and(DeleteItemError::is_transaction_conflict_exception)
+            || error.downcast_ref().is_some_and(PutItemError::is_transaction_conflict_exception);
         if is_conflict { RetryAction::server_error() } else { RetryAction::NoActionIndicated }
     }
 

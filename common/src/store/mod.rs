@@ -27,7 +27,7 @@ pub use connection::{Connection, ConnectionState};
 pub use error::StoreError;
 pub use presence::Presence;
 pub use reading::RoomPreview;
-pub use room::{Created, NewRoom, RoomListEntry};
+pub use room::{Created, NewRoom, RoomBefore, RoomListEntry};
 pub use session::{LiveConnection, OpenError};
 pub use subscription::{RoomSubscription, RoomSubscriptions, SubscribeError, Terms};
 pub use sweep::{ConnectionEnd, Due, DueItem, DuePage, DuePosition, LaggedSubscription, SWEEP_SHARDS, SessionsClaim};

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, Select, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
 use super::error::invalid;
-use super::event::event_item;
+use super::event::{event_from_item, event_item};
 use super::keys::{self, Key};
 use super::{Store, StoreError};
 use crate::id::{RoomId, Seq, UserId};
@@ -31,9 +31,21 @@ pub struct NewRoom {
 pub enum Created {
     /// It is new.
     New(Head),
-    /// It stood there already: its head, and its first event, which says what was asked for then.
-    Before(Box<(Head, RoomEvent)>),
+    /// It stood there already.
+    Before(Box<RoomBefore>),
 }
+
+/// A room that stood there when somebody wanted to make it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomBefore {
+    /// Its first event, which says what was asked for then.
+    pub event: RoomEvent,
+    /// Whether the record of that is known to be in Kafka.
+    pub is_produced: bool,
+}
+
+/// A room's first event has this attribute until its record is known to be in Kafka.
+const UNPRODUCED: &str = "unproduced";
 
 /// A room as one of its members lists it.
 #[derive(Debug, Clone)]
@@ -50,7 +62,8 @@ impl Store {
     /// # Errors
     /// The table cannot be read or written.
     pub async fn create_room(&self, room: NewRoom, now: Time) -> Result<Created, StoreError> {
-        let mut items = vec![self.put_new(head_item(&room.head))?, self.put_new(event_item(&room.event))?];
+        let event = event_item(&room.event).with(UNPRODUCED, AttributeValue::Bool(true));
+        let mut items = vec![self.put_new(head_item(&room.head))?, self.put_new(event)?];
         let key = DedupeKey { sender: room.event.sender.clone(), slot: room.event.command_id.to_string() };
         let dedupe = Item::at(Key::dedupe(&room.head.room, &key))
             .with("acceptedId", text(room.event.command_id))
@@ -75,10 +88,21 @@ impl Store {
     }
 
     async fn created_before(&self, room: &RoomId) -> Result<Created, StoreError> {
-        let first = Seq::ZERO.next();
-        let head = self.head(room).await?.ok_or(StoreError::Item("HEAD"))?;
-        let event = self.events_at(room, &[first]).await?.pop().ok_or(StoreError::Item("EVENT"))?;
-        Ok(Created::Before(Box::new((head, event))))
+        let item = self.get(&self.chat, Key::event(room, Seq::ZERO.next())).await?.ok_or(StoreError::Item("EVENT"))?;
+        let (event, is_produced) = (event_from_item(room, &item)?, !item.flag(UNPRODUCED));
+        Ok(Created::Before(Box::new(RoomBefore { event, is_produced })))
+    }
+
+    /// Notes that the record of a room's first event is in Kafka: writes the event, which never changes, without the
+    /// attribute that says otherwise.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn note_produced(&self, first: &RoomEvent) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.chat).set_item(Some(event_item(first).0));
+        let output = put.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.map_err(classify)?;
+        self.count_write(output.consumed_capacity());
+        Ok(())
     }
 
     /// A room's head, read consistently.

@@ -17,7 +17,7 @@
 //!
 //! | call | write units | read units |
 //! |---|---|---|
-//! | a room of m members | 6 + 3m | 0 |
+//! | a room of m members; that its record is produced | 6 + 3m; 1 | 0 |
 //! | connect; as one session too many | 6; 9 | 1 |
 //! | `auth` of a pending connection | 7 | 1 |
 //! | connect without a token | 3 | 0 |
@@ -42,7 +42,7 @@ use common::room::commit::Outcome;
 use common::store::{Connection, ConnectionState};
 
 use crate::reading::marker;
-use crate::tables::{HOUR_MS, NOW, Tables, Units, live, record, send, seq};
+use crate::tables::{HOUR_MS, NOW, Tables, Units, live, new_room, record, send, seq};
 
 fn units(write: u32, read: u32) -> Units {
     Units { read: read.into(), write: write.into() }
@@ -150,6 +150,8 @@ async fn rooms_connections_and_subscriptions_cost_what_they_touch() {
     let tables = Tables::new().await;
     let room = tables.room("room", &["alice", "bob"]).await;
     assert_eq!(tables.units(), units(12, 0), "a room of two, each also in the index");
+    tables.store.note_produced(&new_room("room", &["alice", "bob"], 1).event).await.unwrap();
+    assert_eq!(tables.units(), units(1, 0), "that its record is produced");
     let (connection, alice) = tables.connect("c1=", "alice").await;
     assert_eq!(tables.units(), units(6, 1), "connect");
     tables.subscribe(&connection, &alice, std::slice::from_ref(&room)).await;

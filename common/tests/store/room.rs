@@ -7,7 +7,7 @@ use common::id::{RoomId, UserId};
 use common::record::{Record, RecordBody};
 use common::room::Role;
 use common::room::commit::Outcome;
-use common::store::Created;
+use common::store::{Created, RoomBefore};
 use futures_util::future::join_all;
 
 use crate::tables::{NOW, Tables, new_room, raw_key, record, seq};
@@ -30,7 +30,8 @@ async fn twenty_who_race_get_one_room() {
     assert_eq!((made.len(), found.len()), (1, 19));
     let event = tables.store.events_at(&made[0].room, &[seq(1)]).await.unwrap().remove(0);
     for found in &found {
-        assert_eq!(found, &(made[0].clone(), event.clone()), "everybody finds the one that was made");
+        let expected = RoomBefore { event: event.clone(), is_produced: false };
+        assert_eq!(found, &expected, "everybody finds the one that was made");
     }
     assert_eq!(tables.store.members(&made[0].room, None, 10).await.unwrap().len(), 2);
     assert_eq!(tables.items("chat").await.len(), 5, "head, event, dedupe item, two members");
@@ -52,6 +53,21 @@ async fn a_room_is_found_as_it_was_made() {
     assert_eq!(tables.store.head(&"other".parse().unwrap()).await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn a_creation_is_noted_once_its_record_is_produced() {
+    let tables = Tables::new().await;
+    let room = new_room("room", &["alice", "bob"], 7);
+    tables.store.create_room(room.clone(), NOW).await.unwrap();
+    let again = async || match tables.store.create_room(new_room("room", &["alice"], 8), NOW).await.unwrap() {
+        Created::Before(before) => *before,
+        Created::New(head) => panic!("a second room: {head:?}"),
+    };
+    assert_eq!(again().await, RoomBefore { event: room.event.clone(), is_produced: false });
+    tables.store.note_produced(&room.event).await.unwrap();
+    assert_eq!(again().await, RoomBefore { event: room.event.clone(), is_produced: true });
+    assert_eq!(tables.store.events_at(&room.head.room, &[seq(1)]).await.unwrap(), [room.event]);
+}
+
 /// DynamoDB removes dedupe items after 21 days: what a room is, and what its creation's record is, stands for good.
 #[tokio::test]
 async fn a_room_and_its_creation_are_known_without_their_dedupe_item() {
@@ -61,7 +77,7 @@ async fn a_room_and_its_creation_are_known_without_their_dedupe_item() {
     let command = room.event.command_id;
     tables.remove("chat", ("DEDUPE#room#alice", &command.to_string())).await;
     match tables.store.create_room(new_room("room", &["alice", "bob"], 8), NOW).await.unwrap() {
-        Created::Before(before) => assert_eq!(*before, (room.head.clone(), room.event)),
+        Created::Before(before) => assert_eq!(before.event, room.event),
         Created::New(head) => panic!("a second room: {head:?}"),
     }
     let created = record(&room.head.room, 0, "alice", RecordBody::RoomCreated {});

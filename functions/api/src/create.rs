@@ -13,7 +13,7 @@ use common::record::RecordBody;
 use common::room::commit::hash_text;
 use common::room::event::{EventBody, RoomEvent};
 use common::room::{Head, Role, RoomKind};
-use common::store::{Created, NewRoom};
+use common::store::{Created, NewRoom, RoomBefore};
 use common::telemetry::trace;
 
 use crate::answer::Answer;
@@ -63,24 +63,24 @@ impl Api {
             ingress::require_rooms_left(&self.store, &users).await?;
         }
         let room = new_room(call, wanted)?;
-        let (wanted, room_id) = (room.event.clone(), room.head.room.clone());
-        let (is_new, event) = match self.store.create_room(room, call.now).await? {
-            Created::New(_) => (true, Some(wanted)),
+        let (is_new, unproduced) = match self.store.create_room(room.clone(), call.now).await? {
+            Created::New(_) => (true, Some(room.event)),
             Created::Before(before) => {
-                let (head, event) = *before;
-                if !is_repeated(&head.kind, &event.body, &wanted.body) {
+                let RoomBefore { event, is_produced } = *before;
+                if !is_repeated(&room.head.kind, &event.body, &room.event.body) {
                     return Err(ErrorCode::IdempotencyConflict.into());
                 }
-                // Nothing was ever posted: the call that made the room may have ended before its record stood.
-                (false, (head.delivered_seq == Seq::ZERO).then_some(event))
+                // The call that made the room may have ended before its record stood.
+                (false, (!is_produced).then_some(event))
             }
         };
-        if let Some(event) = event {
-            let sender = Sender { user: event.sender, received_at: event.at, reply_to: None };
+        if let Some(event) = unproduced {
+            let sender = Sender { user: event.sender.clone(), received_at: event.at, reply_to: None };
             let body = RecordBody::RoomCreated {};
-            ingress::produce(&self.producer, event.command_id, sender, room_id.clone(), body).await?;
+            ingress::produce(&self.producer, event.command_id, sender, event.room.clone(), body).await?;
+            self.store.note_produced(&event).await?;
         }
-        let entries = self.store.room_list_entries(&call.user, std::slice::from_ref(&room_id)).await?;
+        let entries = self.store.room_list_entries(&call.user, std::slice::from_ref(&room.head.room)).await?;
         let entry = own_membership(&entries)?;
         let view = RoomView::new(&entry.head, &entry.member);
         Ok(if is_new { Answer::created(&view) } else { Answer::ok(&view) })
