@@ -64,7 +64,7 @@ pub const UNREAD_MAX: u64 = 100;
 /// So many events behind a marker are looked at for `unread`; with more, and fewer unread among them, it is taken for
 /// "or more" (ours: about 100 read units).
 pub const UNREAD_SCAN_MAX_EVENTS: u64 = 2_000;
-/// Refusals remembered under one `clientMessageId` (ours: a further one is answered, but not looked up again).
+/// Refusals remembered under one `clientMessageId` (ours: a further one takes the place of the oldest).
 pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// How old a command is when it is taken for decided, in milliseconds (ours: a batching window and some tries of its
 /// batch; a consumer that is further behind lets a conflict pass for a duplicate until it has caught up).

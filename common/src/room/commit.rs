@@ -22,7 +22,7 @@ mod memberships;
 
 pub use memberships::Memberships;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -79,12 +79,21 @@ pub enum DedupeWrite {
     Accept(DedupeKey, Accepted),
     /// Remember a refusal.
     Refuse(DedupeKey, CommandId, ErrorCode),
+    /// Remember these refusals, where as many as may be are remembered already.
+    RefuseAnew {
+        /// Where.
+        key: DedupeKey,
+        /// What must be remembered there.
+        before: HashMap<CommandId, ErrorCode>,
+        /// What is from now on: without the oldest, with a new one.
+        after: HashMap<CommandId, ErrorCode>,
+    },
 }
 
 impl DedupeWrite {
     const fn key(&self) -> &DedupeKey {
         match self {
-            Self::Accept(key, _) | Self::Refuse(key, _, _) => key,
+            Self::Accept(key, _) | Self::Refuse(key, _, _) | Self::RefuseAnew { key, .. } => key,
         }
     }
 }
@@ -440,12 +449,17 @@ fn remember(state: &RoomState, key: DedupeKey, record: &Record, outcome: &Outcom
             let accepted = Accepted { id: record.id, seq: event.seq, hash: content_hash(record) };
             Some(DedupeWrite::Accept(key, accepted))
         }
-        Outcome::Refused(code) => {
-            let known = state.dedupe.get(&key);
-            let refused = known.map_or(0, |dedupe| dedupe.refused.len());
-            let again = known.is_some_and(|dedupe| dedupe.refused.contains_key(&record.id));
-            (!again && refused < REFUSALS_REMEMBERED_MAX).then_some(DedupeWrite::Refuse(key, record.id, *code))
-        }
+        Outcome::Refused(code) => match state.dedupe.get(&key).map(|dedupe| &dedupe.refused) {
+            Some(before) if before.contains_key(&record.id) => None,
+            Some(before) if before.len() >= REFUSALS_REMEMBERED_MAX => {
+                let oldest = before.keys().min().filter(|oldest| **oldest < record.id)?;
+                let mut after = before.clone();
+                after.remove(oldest);
+                after.insert(record.id, *code);
+                Some(DedupeWrite::RefuseAnew { key, before: before.clone(), after })
+            }
+            Some(_) | None => Some(DedupeWrite::Refuse(key, record.id, *code)),
+        },
         Outcome::Again(_) | Outcome::Duplicate(_) | Outcome::Impossible => None,
     }
 }
@@ -459,6 +473,7 @@ fn apply(state: &mut RoomState, transaction: &Transaction) {
         match write {
             DedupeWrite::Accept(_, accepted) => dedupe.accepted = Some(accepted.clone()),
             DedupeWrite::Refuse(_, id, code) => drop(dedupe.refused.insert(*id, *code)),
+            DedupeWrite::RefuseAnew { after, .. } => dedupe.refused.clone_from(after),
         }
     }
 }

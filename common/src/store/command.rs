@@ -56,5 +56,7 @@ impl Store {
 /// Whether a command's refusal, had there been one, would stand here: a repetition is not remembered, since that would
 /// be a write for each, so it is known by the lack of a refusal alone.
 fn refusal_would_stand(command: CommandId, dedupe: &Dedupe, now: Time) -> bool {
-    dedupe.refused.len() < REFUSALS_REMEMBERED_MAX && command.time().plus_ms(COMMAND_DECIDED_AFTER_MS) <= now
+    let may_be_forgotten = dedupe.refused.len() >= REFUSALS_REMEMBERED_MAX;
+    let is_newer = dedupe.refused.keys().min().is_some_and(|oldest| *oldest < command);
+    (is_newer || !may_be_forgotten) && command.time().plus_ms(COMMAND_DECIDED_AFTER_MS) <= now
 }

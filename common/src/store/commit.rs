@@ -51,7 +51,7 @@ impl Store {
     /// Writes one transaction of a commit.
     ///
     /// # Errors
-    /// [`StoreError::Condition`] when the head has moved: load again.
+    /// [`StoreError::Condition`] when the head, or what is remembered, has moved: load again.
     pub async fn write_commit(&self, room: &RoomId, transaction: &Transaction, now: Time) -> Result<(), StoreError> {
         let mut items = vec![match &transaction.head {
             Some(head) => self.head_update(head, transaction.expected)?,
@@ -154,7 +154,13 @@ impl Store {
             DedupeWrite::Refuse(key, id, code) => update
                 .set_key(Some(Key::dedupe(room, key).into_item()))
                 .update_expression("SET #ttl = :ttl ADD refused :refusal")
-                .expression_attribute_values(":refusal", AttributeValue::Ss(vec![format!("{id} {code}")])),
+                .expression_attribute_values(":refusal", refusals([(id, code)])),
+            DedupeWrite::RefuseAnew { key, before, after } => update
+                .set_key(Some(Key::dedupe(room, key).into_item()))
+                .update_expression("SET #ttl = :ttl, refused = :after")
+                .condition_expression("refused = :before")
+                .expression_attribute_values(":before", refusals(before))
+                .expression_attribute_values(":after", refusals(after)),
         };
         update.expression_attribute_names("#ttl", "ttl").build().map_err(invalid)
     }
@@ -171,6 +177,10 @@ impl Store {
             .expression_attribute_values(":delivered", number(delivered));
         self.update_if(update).await.map(drop)
     }
+}
+
+fn refusals<'a>(refused: impl IntoIterator<Item = (&'a CommandId, &'a ErrorCode)>) -> AttributeValue {
+    AttributeValue::Ss(refused.into_iter().map(|(id, code)| format!("{id} {code}")).collect())
 }
 
 pub(super) fn dedupe_from_item(room: &RoomId, item: &Item) -> Result<(DedupeKey, Dedupe), StoreError> {

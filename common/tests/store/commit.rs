@@ -1,7 +1,8 @@
 //! What a commit reads and writes.
 
 use common::code::ErrorCode;
-use common::limits::COMMAND_DECIDED_AFTER_MS;
+use common::limits::{COMMAND_DECIDED_AFTER_MS, REFUSALS_REMEMBERED_MAX};
+use common::record::Record;
 use common::room::commit::{DedupeWrite, Outcome, RoomBatch, Transaction};
 use common::store::{CommandState, StoreError};
 
@@ -95,6 +96,31 @@ async fn a_late_refusal_does_not_undo_an_acceptance() {
     let id = record.body.client_message_id();
     let state = tables.store.command_state(&room, &record.sender, record.id, id, NOW).await.unwrap();
     assert_eq!(state, CommandState::Committed(seq(2)));
+}
+
+/// The newest were not remembered: they could not be looked up, and a repetition of one was decided anew.
+#[tokio::test]
+async fn of_many_refusals_the_newest_are_remembered() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    tables.commit(&room, vec![send(&room, 1, "alice", "a", "hello")]).await;
+    let last = 2 + REFUSALS_REMEMBERED_MAX as u128;
+    let conflicts: Vec<Record> = (2..=last).map(|number| send(&room, number, "alice", "a", "other")).collect();
+    tables.commit(&room, conflicts.clone()).await;
+    let (alice, later) = ("alice".parse().unwrap(), NOW.plus_ms(COMMAND_DECIDED_AFTER_MS));
+    let look = async |number: u128| {
+        let record = send(&room, number, "alice", "a", "other");
+        tables.store.command_state(&room, &alice, record.id, record.body.client_message_id(), later).await.unwrap()
+    };
+    assert_eq!(look(2).await, CommandState::Pending, "one too many, and the oldest");
+    for number in 3..=last {
+        assert_eq!(look(number).await, CommandState::Refused(ErrorCode::IdempotencyConflict), "{number}");
+    }
+    assert_eq!(look(last + 1).await, CommandState::Duplicate(seq(2)), "had it been refused, that would stand");
+    // What is remembered is not written again.
+    tables.units();
+    tables.commit(&room, conflicts[1..].to_vec()).await;
+    assert_eq!(tables.units().write, 0.0);
 }
 
 /// 150 senders are 300 keys: more than one batch get holds, and more than one transaction.

@@ -57,11 +57,19 @@ impl Table {
         if transaction.expected != self.head.as_ref().map(|head| head.last_seq) {
             return Err(Canceled::Condition);
         }
-        let ids = transaction.dedupe.iter().map(|write| match write {
-            DedupeWrite::Accept(_, Accepted { id, .. }) | DedupeWrite::Refuse(_, id, _) => id,
-        });
-        if ids.into_iter().any(|id| self.poison.contains(id)) {
-            return Err(Canceled::Invalid);
+        for write in &transaction.dedupe {
+            let is_poison = match write {
+                DedupeWrite::Accept(_, Accepted { id, .. }) | DedupeWrite::Refuse(_, id, _) => self.poison.contains(id),
+                DedupeWrite::RefuseAnew { after, .. } => after.keys().any(|id| self.poison.contains(id)),
+            };
+            if is_poison {
+                return Err(Canceled::Invalid);
+            }
+            if let DedupeWrite::RefuseAnew { key, before, .. } = write
+                && self.dedupe.get(key).is_none_or(|dedupe| dedupe.refused != *before)
+            {
+                return Err(Canceled::Condition);
+            }
         }
         self.check_items(transaction);
         if let Some(written) = &transaction.head {
@@ -79,6 +87,9 @@ impl Table {
             match write {
                 DedupeWrite::Accept(key, accepted) => {
                     self.dedupe.entry(key.clone()).or_default().accepted = Some(accepted.clone());
+                }
+                DedupeWrite::RefuseAnew { key, after, .. } => {
+                    self.dedupe.entry(key.clone()).or_default().refused.clone_from(after);
                 }
                 DedupeWrite::Refuse(key, id, code) => {
                     self.dedupe.entry(key.clone()).or_default().refused.insert(*id, *code);
