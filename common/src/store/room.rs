@@ -1,10 +1,10 @@
 //! Rooms and their members on table `chat`.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, Select, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, Select, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
-use super::error::invalid;
+use super::error::{classify, invalid};
 use super::event::{event_from_item, event_item};
 use super::keys::{self, Key};
 use super::{Store, StoreError};
