@@ -100,6 +100,8 @@ pub const STOMP_SUBSCRIPTION_ID_MAX_BYTES: usize = 128;
 pub const STOMP_FRAMES_PER_MESSAGE_MAX: usize = 100;
 /// Most subscriptions of one STOMP connection to its user's queue (ours: each notice is copied for each).
 pub const STOMP_USER_QUEUES_MAX: usize = 4;
+/// Most subscriptions of one STOMP connection to one room and its signals (ours: each event is copied for each).
+pub const STOMP_SUBSCRIPTIONS_PER_ROOM_MAX: usize = 4;
 /// Longest WebSocket message that several STOMP frames are put into unless configured otherwise, in bytes (Tomcat's
 /// client, which Spring uses, takes 8 KB unless told otherwise).
 pub const STOMP_MESSAGE_DEFAULT_BYTES: usize = 8_192;

@@ -203,25 +203,24 @@ pub fn encode_event(event: &RoomEvent) -> String {
     serde_json::to_string(event).expect("an event has string keys and no failing serializer")
 }
 
-/// `events` frames of one room with events in order, as few as the frame size allows.
-#[must_use]
-pub fn events_frames<'a>(room: &RoomId, epoch: &Epoch, events: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+/// `events` frames of one room with events in order, as few as the frame size allows, each made when it is asked for.
+pub fn events_frames<'a>(
+    room: &RoomId,
+    epoch: &Epoch,
+    events: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = String> {
     // Both ids need no escaping.
     let head = format!(r#"{{"type":"events","roomId":"{room}","epoch":"{epoch}","events":["#);
-    let mut frames: Vec<String> = Vec::new();
-    for event in events {
-        match frames.last_mut() {
-            Some(frame) if frame.len() + event.len() + 3 <= FRAME_MAX_BYTES => frame.push(','),
-            _ => frames.push(head.clone()),
-        }
-        if let Some(frame) = frames.last_mut() {
+    let mut events = events.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut frame = format!("{head}{}", events.next()?);
+        while let Some(event) = events.next_if(|event| frame.len() + event.len() + 3 <= FRAME_MAX_BYTES) {
+            frame.push(',');
             frame.push_str(event);
         }
-    }
-    for frame in &mut frames {
         frame.push_str("]}");
-    }
-    frames
+        Some(frame)
+    })
 }
 
 #[cfg(test)]
@@ -323,7 +322,7 @@ mod tests {
     fn events_are_coalesced_up_to_the_frame_size() {
         let (room, epoch) = ("r".parse().unwrap(), "e".parse().unwrap());
         let event = format!(r#"{{"x":"{}"}}"#, "a".repeat(10_000));
-        let frames = events_frames(&room, &epoch, std::iter::repeat_n(event.as_str(), 7));
+        let frames: Vec<String> = events_frames(&room, &epoch, std::iter::repeat_n(event.as_str(), 7)).collect();
         assert_eq!(frames.iter().map(|frame| frame.matches("\"x\"").count()).collect::<Vec<_>>(), [3, 3, 1]);
         assert!(frames.iter().all(|frame| frame.len() <= FRAME_MAX_BYTES));
         for frame in frames {

@@ -16,6 +16,7 @@ use common::store::{RoomSubscription, RoomSubscriptions};
 use common::time::Time;
 
 use crate::fan_out::FanOut;
+use crate::frames::Frames;
 use crate::handler::Consumer;
 use crate::post::{Parcels, PostOffice, frame_id, pack_for_session, push};
 use crate::trace::Traces;
@@ -112,7 +113,7 @@ impl Consumer {
         parcel.is_established = true;
         parcel.traces.extend(traces.of([record.id]));
         match told {
-            Told::Frame(text) => parcel.frames.push(text),
+            Told::Frame(text) => parcel.frames.push(Frames::One(text)),
             Told::Last(text) => parcel.last_frame = Some(text),
         }
         Ok(())
@@ -204,7 +205,7 @@ fn pack_reply(record: &Record, frame: Option<ServerFrame>, traces: &Traces, now:
         let parcel = parcels.entry(reply_to.connection.clone()).or_default();
         parcel.is_established = true;
         parcel.traces.extend(traces.of([record.id]));
-        parcel.frames.push(text);
+        parcel.frames.push(Frames::One(text));
     }
 }
 

@@ -1,13 +1,11 @@
-//! From events to frames per connection. Each event is encoded once per codec; each run of events is framed once for
-//! every form and shared by the connections that get it so.
+//! Which of a room's events each connection gets.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
-use common::codec::stomp::message::{Message, coalesce};
-use common::codec::{Dialect, Form, json};
+use common::codec::{Dialect, Push};
 use common::id::{CommandId, ConnectionId, Seq, UserId};
 use common::record::ReplyTo;
 use common::room::Head;
@@ -16,6 +14,7 @@ use common::store::RoomSubscription;
 use common::telemetry::trace::TraceContext;
 use common::time::Time;
 
+use crate::frames::{EncodedEvents, Frames};
 use crate::post::{Parcels, push};
 use crate::trace::Traces;
 
@@ -37,15 +36,6 @@ pub(crate) struct FanOut<'a> {
     pub(crate) now: Time,
 }
 
-/// The room's events, encoded; in STOMP only when somebody speaks it.
-struct Encoded<'a> {
-    fan_out: &'a FanOut<'a>,
-    json: Vec<Arc<str>>,
-    stomp: Vec<Message>,
-    /// Runs of events as frames, by form.
-    runs: HashMap<(Form, usize, usize), Vec<Arc<str>>>,
-}
-
 impl FanOut<'_> {
     /// The event that ended the membership on which a subscription rests, when one did.
     pub(crate) fn end_of(&self, subscription: &RoomSubscription) -> Option<Seq> {
@@ -55,7 +45,8 @@ impl FanOut<'_> {
 
     /// Adds each connection's frames to its parcel.
     pub(crate) fn pack(&self, subscriptions: &[RoomSubscription], parcels: &mut Parcels) {
-        let mut encoded = Encoded::new(self);
+        let forms = subscriptions.iter().map(|subscription| &subscription.terms.form);
+        let encoded = Arc::new(EncodedEvents::new(self.head, self.events, forms, self.stomp_message_bytes));
         let mut own = self.own();
         let resync = push(ServerFrame::resync(self.head), self.now);
         for subscription in subscriptions.iter().filter(|subscription| subscription.terms.events) {
@@ -67,20 +58,21 @@ impl FanOut<'_> {
             if lagged.is_some() {
                 // The fetch that follows brings its own events too.
                 own.remove(&subscription.connection);
-                parcel.frames.push(resync.to_room(&self.head.room, &subscription.terms.form));
+                parcel.frames.push(Frames::One(resync.to_room(&self.head.room, &subscription.terms.form)));
             } else {
                 if let Some((_, indices)) = own.get_mut(&subscription.connection) {
                     indices.retain(|index| !range.contains(index));
                 }
                 parcel.events += range.len() as u64;
                 parcel.traces.extend(self.traces_of(range.clone()));
-                parcel.frames.extend(encoded.run(&subscription.terms.form, range));
+                let (events, form) = (Arc::clone(&encoded), subscription.terms.form.clone());
+                parcel.frames.push(Frames::Run { events, form, range });
             }
             parcel.last_seq = self.events.last().map_or(Seq::ZERO, |event| event.seq);
             parcel.subscriptions.push((subscription.clone(), lagged));
         }
         for (connection, (reply_to, indices)) in own {
-            let frames = encoded.own(&reply_to.dialect, &indices);
+            let frames = self.own_frames(&encoded, &reply_to.dialect, &indices);
             if !frames.is_empty() {
                 let parcel = parcels.entry(connection.clone()).or_default();
                 parcel.is_established = true;
@@ -104,6 +96,21 @@ impl FanOut<'_> {
         own
     }
 
+    /// Events of a connection's own, which has not subscribed to their room.
+    fn own_frames(&self, encoded: &EncodedEvents, dialect: &Dialect, indices: &[usize]) -> Vec<Frames> {
+        match dialect {
+            Dialect::Json => encoded.json(indices.iter().copied()).map(|text| Frames::One(text.into())).collect(),
+            Dialect::Stomp(_) => {
+                let Head { room, epoch, .. } = self.head;
+                let own = indices.iter().filter_map(|index| self.events.get(*index)).map(|event| {
+                    let (room_id, epoch) = (room.clone(), epoch.clone());
+                    push(ServerFrame::Events { room_id, epoch, events: vec![event.clone()] }, self.now)
+                });
+                own.filter_map(|push| push.to_connection(dialect, None)).map(Frames::One).collect()
+            }
+        }
+    }
+
     /// Which events a subscription gets: from those that its member could know on, to the removal of that member.
     fn range(&self, joined: Seq, end: Option<Seq>) -> Range<usize> {
         let first = self.events.partition_point(|event| event.seq < joined);
@@ -116,56 +123,88 @@ impl FanOut<'_> {
     }
 }
 
-impl<'a> Encoded<'a> {
-    fn new(fan_out: &'a FanOut<'a>) -> Self {
-        let json = fan_out.events.iter().map(|event| json::encode_event(event).into()).collect();
-        Self { fan_out, json, stomp: Vec::new(), runs: HashMap::new() }
-    }
+#[cfg(test)]
+mod tests {
+    use common::codec::Form;
+    use common::codec::stomp::{Ack, Subscription};
+    use common::command::Signals;
+    use common::id::MessageId;
+    use common::room::RoomKind;
+    use common::room::event::{EventBody, Message};
+    use common::store::Terms;
 
-    /// A run of events as a subscription of this form gets it.
-    fn run(&mut self, form: &Form, range: Range<usize>) -> Vec<Arc<str>> {
-        let key = (form.clone(), range.start, range.end);
-        if let Some(frames) = self.runs.get(&key) {
-            return frames.clone();
-        }
-        let texts = match form {
-            Form::Json => self.json_frames(range),
-            Form::Stomp(subscription) => {
-                if self.stomp.is_empty() {
-                    let epoch = &self.fan_out.head.epoch;
-                    let events = self.fan_out.events.iter().zip(&self.json);
-                    self.stomp = events.map(|(event, json)| Message::event(event, epoch, Arc::clone(json))).collect();
-                }
-                let messages = self.stomp.get(range).unwrap_or_default();
-                coalesce(subscription, messages, self.fan_out.stomp_message_bytes)
-            }
-        };
-        let frames: Vec<Arc<str>> = texts.into_iter().map(Arc::from).collect();
-        self.runs.insert(key, frames.clone());
-        frames
-    }
+    use super::*;
 
-    /// Events of a connection's own, which has not subscribed to their room.
-    fn own(&self, dialect: &Dialect, indices: &[usize]) -> Vec<Arc<str>> {
-        if indices.is_empty() {
-            return Vec::new();
-        }
-        match dialect {
-            Dialect::Json => self.json_frames(indices.iter().copied()).into_iter().map(Arc::from).collect(),
-            Dialect::Stomp(_) => {
-                let Head { room, epoch, .. } = self.fan_out.head;
-                let own = indices.iter().filter_map(|index| self.fan_out.events.get(*index)).map(|event| {
-                    let (room_id, epoch) = (room.clone(), epoch.clone());
-                    push(ServerFrame::Events { room_id, epoch, events: vec![event.clone()] }, self.fan_out.now)
-                });
-                own.filter_map(|push| push.to_connection(dialect, None)).collect()
-            }
+    const EVENTS: usize = 100;
+    const SUBSCRIPTIONS: usize = 500;
+
+    fn head() -> Head {
+        let now = Time::from_unix_ms(1_800_000_000_000);
+        Head {
+            room: "room".parse().unwrap(),
+            kind: RoomKind::Group,
+            name: "Courtyard".to_owned(),
+            epoch: "e1".parse().unwrap(),
+            last_seq: Seq::new(EVENTS as u64).unwrap(),
+            last_message_no: EVENTS as u64,
+            last_message_seq: Seq::new(EVENTS as u64).unwrap(),
+            member_count: 2,
+            owner_count: 1,
+            created_at: now,
+            last_activity: now,
+            delivered_seq: Seq::ZERO,
         }
     }
 
-    fn json_frames(&self, indices: impl IntoIterator<Item = usize>) -> Vec<String> {
-        let Head { room, epoch, .. } = self.fan_out.head;
-        let texts = indices.into_iter().filter_map(|index| self.json.get(index)).map(AsRef::as_ref);
-        json::events_frames(room, epoch, texts)
+    fn event(seq: usize, content: &str) -> RoomEvent {
+        let (seq, at) = (Seq::new(seq as u64).unwrap(), Time::from_unix_ms(1_800_000_000_000));
+        let body = EventBody::Message(Message {
+            id: MessageId { epoch: "e1".parse().unwrap(), seq },
+            client_message_id: format!("c-{seq}").parse().unwrap(),
+            number: seq.get(),
+            content: Some(content.to_owned()),
+            edited_at: None,
+        });
+        let (room, sender) = ("room".parse().unwrap(), "alice".parse().unwrap());
+        RoomEvent { seq, room, at, sender, command_id: CommandId::new(at, seq.get().into()), body }
+    }
+
+    fn subscription(number: usize) -> RoomSubscription {
+        let form = Form::Stomp(Subscription { id: format!("s{number}").parse().unwrap(), ack: Ack::Auto });
+        RoomSubscription {
+            connection: "connection".parse().unwrap(),
+            user: "bob".parse().unwrap(),
+            joined_seq: Seq::ZERO,
+            terms: Terms { form, events: true, signals: Signals::default() },
+            lagged_seq: None,
+        }
+    }
+
+    /// The most memory that this process has had.
+    fn peak_kilobytes() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// They were all in memory before the first was posted, more than a function has; and again with each redelivery.
+    #[test]
+    fn copies_of_many_subscriptions_are_not_held_at_once() {
+        let content = "x".repeat(24_000);
+        let events: Vec<RoomEvent> = (1..=EVENTS).map(|seq| event(seq, &content)).collect();
+        let subscriptions: Vec<RoomSubscription> = (0..SUBSCRIPTIONS).map(subscription).collect();
+        let (head, waiting, traces) = (head(), HashMap::new(), Traces::default());
+        let (head, events, waiting, traces) = (&head, events.as_slice(), &waiting, &traces);
+        let now = Time::from_unix_ms(1_800_000_000_000);
+        let fan_out = FanOut { head, events, removals: &[], waiting, traces, stomp_message_bytes: 8_192, now };
+        let before = peak_kilobytes();
+        let mut parcels = Parcels::new();
+        fan_out.pack(&subscriptions, &mut parcels);
+        let texts = parcels.values().flat_map(|parcel| &parcel.frames).flat_map(Frames::texts);
+        let (count, bytes) = texts.fold((0, 0), |(count, bytes), text| (count + 1, bytes + text.len()));
+        assert_eq!(count, EVENTS * SUBSCRIPTIONS);
+        assert!(bytes > 1_200_000_000, "{bytes} bytes");
+        let more = peak_kilobytes() - before;
+        assert!(more < 64_000, "{more} kB were held at once");
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod dead_letter;
 mod deliver;
 mod fan_out;
+mod frames;
 mod handler;
 mod post;
 mod presence;

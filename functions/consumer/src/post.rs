@@ -9,6 +9,7 @@ use common::codec::Push;
 use common::codec::frame::ServerFrame;
 use common::failure::Failure;
 use common::id::{ConnectionId, FrameId, RoomId, Seq};
+use common::limits::STOMP_SUBSCRIPTIONS_PER_ROOM_MAX;
 use common::metrics::{Count, Measure};
 use common::outbound::PostError;
 use common::room::event::RoomEvent;
@@ -20,10 +21,13 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::frames::Frames;
 use crate::handler::Consumer;
 
 /// How many connections are posted to at once, per room.
 const POSTS_AT_ONCE: usize = 64;
+/// How many of one connection's marks of lag are written at once.
+const MARKS_AT_ONCE: usize = STOMP_SUBSCRIPTIONS_PER_ROOM_MAX;
 /// How often one frame is tried.
 const ATTEMPTS_MAX: u32 = 3;
 /// How long one connection may take for all of a batch's frames.
@@ -37,7 +41,7 @@ const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
     /// In order.
-    pub(crate) frames: Vec<Arc<str>>,
+    pub(crate) frames: Vec<Frames>,
     /// The connection's last one: it ends with that.
     pub(crate) last_frame: Option<Arc<str>>,
     /// The traces of the commands that they tell of.
@@ -179,34 +183,37 @@ impl<'a> PostOffice<'a> {
     async fn post_frames(
         &self,
         connection: &ConnectionId,
-        frames: &[Arc<str>],
+        frames: &[Frames],
         attempts_max: u32,
     ) -> Result<(), PostError> {
-        for frame in frames {
-            let mut attempt = 1;
-            loop {
-                match self.consumer.outbound.post(connection, frame.as_bytes()).await {
-                    Err(PostError::Slow) if attempt < attempts_max => {
-                        tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-                        attempt += 1;
-                    }
-                    Ok(()) => break,
-                    Err(error) => return Err(error),
-                }
+        for frames in frames {
+            for frame in frames.texts() {
+                self.post_frame(connection, &frame, attempts_max).await?;
             }
         }
         Ok(())
     }
 
+    async fn post_frame(&self, connection: &ConnectionId, frame: &str, attempts_max: u32) -> Result<(), PostError> {
+        let mut attempt = 1;
+        loop {
+            match self.consumer.outbound.post(connection, frame.as_bytes()).await {
+                Err(PostError::Slow) if attempt < attempts_max => {
+                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                    attempt += 1;
+                }
+                posted => return posted,
+            }
+        }
+    }
+
     async fn settle(&self, room: Option<&RoomId>, parcel: &Parcel) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::PostedEvents, parcel.events);
         let Some(room) = room else { return Ok(()) };
-        for (subscription, resync) in &parcel.subscriptions {
-            if let Some(seq) = resync {
-                self.consumer.store.clear_lagged(room, subscription, *seq).await?;
-            }
-        }
-        Ok(())
+        let covered = parcel.subscriptions.iter().filter_map(|(subscription, resync)| Some((subscription, (*resync)?)));
+        let clears: Vec<_> =
+            covered.map(|(subscription, seq)| self.consumer.store.clear_lagged(room, subscription, seq)).collect();
+        Ok(futures_util::stream::iter(clears).buffer_unordered(MARKS_AT_ONCE).try_collect().await?)
     }
 
     /// Removes a connection that is gone. A failure here is no reason to post again.
@@ -227,10 +234,11 @@ impl<'a> PostOffice<'a> {
     ) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Lagged, 1);
         tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
-        for (subscription, _) in parcel.subscriptions.iter().filter(|_| parcel.is_durable()) {
-            self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now).await?;
-        }
-        Ok(())
+        let missed = parcel.subscriptions.iter().filter(|_| parcel.is_durable());
+        let marks: Vec<_> = missed
+            .map(|(subscription, _)| self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now))
+            .collect();
+        Ok(futures_util::stream::iter(marks).buffer_unordered(MARKS_AT_ONCE).try_collect().await?)
     }
 }
 
@@ -249,7 +257,7 @@ pub(crate) fn pack_for_session(session: &LiveConnection, push: &Push, now: Time,
     let Some(text) = push.to_connection(&session.dialect, None) else { return };
     let parcel = parcels.entry(session.connection.clone()).or_default();
     parcel.is_established |= session.is_established(now);
-    parcel.frames.push(text);
+    parcel.frames.push(Frames::One(text));
 }
 
 /// Adds a room's signal to what a subscribed connection gets.
@@ -257,5 +265,5 @@ pub(crate) fn pack_signal(room: &RoomId, subscription: &RoomSubscription, push: 
     let parcel = parcels.entry(subscription.connection.clone()).or_default();
     // It has sent the frame that subscribed it.
     parcel.is_established = true;
-    parcel.frames.push(push.to_signals(room, &subscription.terms.form));
+    parcel.frames.push(Frames::One(push.to_signals(room, &subscription.terms.form)));
 }

@@ -17,7 +17,10 @@ use common::departure;
 use common::failure::Failure;
 use common::gateway::WebSocketResponse;
 use common::id::{ClientMessageId, FrameId, RoomId};
-use common::limits::{STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_USER_QUEUES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX};
+use common::limits::{
+    STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_SUBSCRIPTIONS_PER_ROOM_MAX, STOMP_USER_QUEUES_MAX,
+    SUBSCRIPTIONS_PER_CONNECTION_MAX,
+};
 use common::outbound::PostError;
 use common::store::{Connection, ConnectionState, OpenError, Terms};
 use common::telemetry::trace;
@@ -42,7 +45,7 @@ impl MessageFunction {
         let Dialogue { connection, mut answers, .. } = dialogue;
         let is_end = end.is_err();
         answers.extend(end.err());
-        let mut messages = message::join(&answers, self.stomp_message_bytes);
+        let mut messages: Vec<String> = message::join(&answers, self.stomp_message_bytes).collect();
         let last = messages.pop().unwrap_or_default();
         for message in messages {
             match self.outbound.post(&connection.id, message.as_bytes()).await {
@@ -186,7 +189,10 @@ impl Dialogue<'_> {
             }
         };
         let (source, after) = to?;
-        if rooms.len() + self.connection.dialect.queues().len() >= SUBSCRIPTIONS_PER_CONNECTION_MAX {
+        let of_room = rooms.iter().filter(|(room, _)| Some(room) == source.room()).count();
+        if rooms.len() + self.connection.dialect.queues().len() >= SUBSCRIPTIONS_PER_CONNECTION_MAX
+            || of_room >= STOMP_SUBSCRIPTIONS_PER_ROOM_MAX
+        {
             return Err(ErrorCode::LimitReached.into());
         }
         match source {

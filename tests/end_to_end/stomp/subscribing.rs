@@ -243,3 +243,30 @@ async fn queues_are_few_and_each_gets_its_copy() {
     }
     assert!(at_bob.heard().all(|frame| !is_notice(frame)), "{:?}", at_bob.heard().collect::<Vec<_>>());
 }
+
+/// Each copy of an event was one more in the consumer's memory, for up to 500 subscriptions to one room.
+#[tokio::test]
+async fn subscriptions_to_one_room_are_few() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let other = alice.make_room(&[]).await;
+    let (mut stomp, mut at_bob) = (Stomp::connect(&alice).await, bob.join(&room).await);
+    stomp.subscribe_queue("q").await;
+    let (topic, signals) = (format!("/topic/rooms/{room}"), format!("/topic/rooms/{room}/signals"));
+    for (id, destination) in [("1", &topic), ("2", &topic), ("3", &signals), ("4", &topic)] {
+        stomp.ask("SUBSCRIBE", &[("id", id), ("destination", destination)], "").await;
+    }
+    for destination in [&topic, &signals] {
+        let fifth = stomp.answer("SUBSCRIBE", &[("id", "5"), ("destination", destination)], "").await;
+        assert_eq!((fifth.header("type"), &fifth.json()["code"]), ("error", &json!("limit_reached")));
+    }
+    stomp.subscribe("elsewhere", &other).await;
+    stomp.ask("UNSUBSCRIBE", &[("id", "2")], "").await;
+    stomp.subscribe("5", &room).await;
+    at_bob.send(&room, "c1", "hi").await;
+    for id in ["1", "4", "5"] {
+        stomp.message(id, "c1").await;
+    }
+    stomp.catch_up().await;
+    assert!(stomp.heard().all(|frame| frame.get("client-message-id") != Some("c1")), "three copies");
+}

@@ -64,6 +64,15 @@ impl Source {
         }
     }
 
+    /// The room that it is of.
+    #[must_use]
+    pub const fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::Room(room) | Self::Signals(room) => Some(room),
+            Self::UserQueue => None,
+        }
+    }
+
     /// The destination of what is delivered.
     #[must_use]
     pub fn destination(&self) -> String {

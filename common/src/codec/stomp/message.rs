@@ -5,6 +5,7 @@
 //! back as it wrote it.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -71,13 +72,13 @@ impl Message {
     }
 }
 
-/// The copies of one subscription, in order, in as few WebSocket messages as the limit allows.
-#[must_use]
+/// The copies of one subscription, in order, in as few WebSocket messages as the limit allows, each made when it is asked
+/// for.
 pub fn coalesce<'a>(
     subscription: &Subscription,
     messages: impl IntoIterator<Item = &'a Message>,
     max_bytes: usize,
-) -> Vec<String> {
+) -> impl Iterator<Item = String> {
     let copies = messages.into_iter().map(|message| {
         let mut copy = String::new();
         message.write(subscription, &mut copy);
@@ -87,17 +88,18 @@ pub fn coalesce<'a>(
 }
 
 /// Frames, in order, in as few WebSocket messages as the limit allows; one that is longer by itself stands alone.
-#[must_use]
-pub fn join(frames: impl IntoIterator<Item = impl AsRef<str>>, max_bytes: usize) -> Vec<String> {
-    let mut messages: Vec<String> = Vec::new();
-    for frame in frames {
-        let frame = frame.as_ref();
-        match messages.last_mut() {
-            Some(message) if message.len() + frame.len() <= max_bytes => message.push_str(frame),
-            _ => messages.push(frame.to_owned()),
+pub fn join(
+    frames: impl IntoIterator<Item = impl AsRef<str> + Into<String>>,
+    max_bytes: usize,
+) -> impl Iterator<Item = String> {
+    let mut frames = frames.into_iter().peekable();
+    iter::from_fn(move || {
+        let mut message: String = frames.next()?.into();
+        while let Some(frame) = frames.next_if(|frame| message.len() + frame.as_ref().len() <= max_bytes) {
+            message.push_str(frame.as_ref());
         }
-    }
-    messages
+        Some(message)
+    })
 }
 
 /// The answer to CONNECT. A beat of ours would be a paid post, so there is none; the client's, twice within the ten
@@ -288,8 +290,8 @@ mod tests {
         let auto = subscription("1", Ack::Auto);
         message.write(&auto, &mut one);
         let texts = |count: usize, max_bytes| {
-            let texts = coalesce(&auto, std::iter::repeat_n(&message, count), max_bytes);
-            texts.into_iter().map(|text| text.matches('\0').count()).collect::<Vec<_>>()
+            let texts = coalesce(&auto, iter::repeat_n(&message, count), max_bytes);
+            texts.map(|text| text.matches('\0').count()).collect::<Vec<_>>()
         };
         assert_eq!(texts(5, one.len() * 2), [2, 2, 1]);
         assert_eq!(texts(2, one.len() * 2 - 1), [1, 1]);
