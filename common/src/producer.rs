@@ -46,6 +46,9 @@ pub enum ProduceError {
     /// Broker away, too slow, or refusing for now.
     #[error("the record was not acknowledged: {0}")]
     Unacknowledged(KafkaError),
+    /// Its topic never takes one of this size.
+    #[error("the record is too large for its topic")]
+    TooLarge,
     /// Nothing new is let in for now.
     #[error("ingress is closed")]
     Closed,
@@ -128,7 +131,8 @@ impl Producer {
             // Topics are made before anything is produced; one that is missing is told as that before its record times out.
             ("topic.metadata.propagation.max.ms", "3000"),
             ("linger.ms", "0"),
-            // As much as the dead-letter topic takes: any record of the others with what is added to it.
+            // As much as the dead-letter topic takes: any record of the others with what is added to it, unless it was
+            // compressed there.
             ("message.max.bytes", "2097152"),
             ("log.connection.close", "false"),
             ("enable.metrics.push", "false"),
@@ -215,7 +219,10 @@ impl Producer {
             }
             Err(error) => {
                 self.note_failure(&client, &error);
-                Err(ProduceError::Unacknowledged(error))
+                Err(match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => ProduceError::TooLarge,
+                    _ => ProduceError::Unacknowledged(error),
+                })
             }
         }
     }

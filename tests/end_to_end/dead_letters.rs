@@ -135,6 +135,41 @@ async fn bury_among_neighbours(madang: &Runtime) {
     assert_eq!(broker.count(DEAD_LETTERS) - before, i64::try_from(count).unwrap() + 1);
 }
 
+/// A broker limits what it is sent, not what that becomes: such a record blocked its partition, since no letter took it.
+#[tokio::test]
+async fn a_record_too_large_for_a_letter_is_buried_without_its_value() {
+    let madang = Runtime::alone().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_bob = bob.join(&room).await;
+    let mut large = StoredRecord::new(Some(room.as_bytes()), Some(&[b'x'; 3_000_000]));
+    large.headers = vec![("own".to_owned(), Some(b"kept".to_vec()))];
+    let mut with_large_key = StoredRecord::new(Some(&[b'k'; 3_000_000]), Some(b"small"));
+    with_large_key.headers = large.headers.clone();
+    let broker = madang.broker();
+    let before = usize::try_from(broker.count(DEAD_LETTERS)).unwrap();
+    let offsets = broker.produce_compressed(MESSAGES, 1, &[large.clone(), with_large_key]).await;
+    let (_, good) = record(&room, &alice.id, "good", "behind the large ones");
+    broker.produce(MESSAGES, 1, &[StoredRecord::new(Some(room.as_bytes()), Some(&good))]).await;
+    at_bob.message(&room, "good").await;
+
+    let letters = spawn_blocking(move || {
+        let letters = broker.read_until(DEAD_LETTERS, |records| records.len() >= before + 2);
+        assert_eq!(usize::try_from(broker.count(DEAD_LETTERS)).unwrap(), before + 2, "each is buried once");
+        letters
+    });
+    let letters = letters.await.unwrap();
+    for ((offset, key), (own, bytes)) in
+        offsets.iter().zip([&large.key, &None]).zip([(large.headers.as_slice(), "3000000"), (&[], "5")])
+    {
+        let is_it = |letter: &&StoredRecord| letter.header("madang-origin-offset") == Some(offset.to_string());
+        let letter = letters.iter().find(is_it).unwrap();
+        assert_eq!((&letter.key, &letter.value), (key, &None));
+        assert_eq!((letter.headers.len(), &letter.headers[..own.len()]), (own.len() + 6, own));
+        assert_eq!(letter.header("madang-origin-partition").as_deref(), Some("1"));
+        assert_eq!(letter.header("madang-origin-value-bytes").as_deref(), Some(bytes));
+    }
+}
+
 /// Where the dead-letter topic could not be written, the offset was committed all the same and the record was gone:
 /// dapr/dapr #8284 (case 22).
 #[tokio::test]

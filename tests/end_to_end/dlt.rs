@@ -103,7 +103,7 @@ async fn letters_are_listed_and_shown_with_origin_reason_and_bytes() {
         let origin = json!({"topic": MESSAGES, "partition": 1, "offset": offset});
         let expected = json!({
             "id": null, "time": null, "origin": origin, "reason": reason, "key": room, "valueBytes": size,
-            "decodable": false,
+            "leftOutBytes": null, "decodable": false,
         });
         assert_eq!(known, expected);
         let lines = good(&madang, &["dlt", "list", "--reason", reason, "--topic", MESSAGES]).await;
@@ -273,4 +273,24 @@ async fn what_a_newcomer_meets_is_one_sentence() {
     let empty = MockCluster::new(1).unwrap();
     let variables = of_local_runtime(&empty.bootstrap_servers(), Variables::new());
     refused(&run(&variables, &["dlt", "list"]).await, 1, "the broker has no topic chat-messages-dlt");
+}
+
+/// Too large for a letter, it stands at its origin alone.
+#[tokio::test]
+async fn a_value_that_was_left_out_is_told_and_cannot_go_back() {
+    let madang = Runtime::shared().await;
+    let (_alice, _bob, room) = madang.pair().await;
+    let mut letter = letter(&room, b"");
+    letter.value = None;
+    letter.headers.push(("madang-origin-value-bytes".to_owned(), Some(b"3000000".to_vec())));
+    let [id] = bury(&madang, &[letter]).await.try_into().unwrap();
+    let letters = listed(&madang, &room).await;
+    let [listed] = letters.as_slice() else { panic!("not one: {letters:#?}") };
+    assert_eq!((&listed["valueBytes"], &listed["leftOutBytes"]), (&Value::Null, &json!(3_000_000)));
+    let lines = good(&madang, &["dlt", "list"]).await;
+    assert!(lines.iter().any(|line| line.starts_with(&format!("{id} ")) && line.contains(" left out ")), "{lines:#?}");
+    let shown = good(&madang, &["dlt", "show", &id]).await.join("\n");
+    assert!(shown.contains("no value: its 3000000 bytes stand at the origin alone, and cannot be replayed"), "{shown}");
+    let sentence = "its value of 3000000 bytes was too large for a letter and stands at its origin alone";
+    refused(&madang.admin(&["dlt", "replay", &id]).await, 1, sentence);
 }

@@ -126,8 +126,27 @@ impl Broker {
     /// # Panics
     /// The broker does not take them.
     pub async fn produce(&self, topic: &str, partition: i32, records: &[StoredRecord]) -> Vec<i64> {
-        let producer: FutureProducer =
-            self.config.clone().set("message.timeout.ms", "15000").create().expect("a producer");
+        self.produce_with(&mut self.client(), topic, partition, records).await
+    }
+
+    /// The same, with each record compressed: what a broker limits is the size that one has then.
+    ///
+    /// # Panics
+    /// The broker does not take them.
+    pub async fn produce_compressed(&self, topic: &str, partition: i32, records: &[StoredRecord]) -> Vec<i64> {
+        let mut client = self.client();
+        client.set("compression.codec", "gzip").set("message.max.bytes", "10000000");
+        self.produce_with(&mut client, topic, partition, records).await
+    }
+
+    async fn produce_with(
+        &self,
+        client: &mut ClientConfig,
+        topic: &str,
+        partition: i32,
+        records: &[StoredRecord],
+    ) -> Vec<i64> {
+        let producer: FutureProducer = client.set("message.timeout.ms", "15000").create().expect("a producer");
         let (topic, mut deliveries) = (self.name_of(topic), Vec::new());
         for StoredRecord { key, value, headers } in records {
             let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {

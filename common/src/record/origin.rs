@@ -1,4 +1,5 @@
-//! What a dead letter says of the record that it was: five headers beside the record's own, which stay as they are.
+//! What a dead letter says of the record that it was: five headers beside the record's own, which stay as they are, and a
+//! sixth where the record was too large for a letter, which has no value then.
 //!
 //! They are appended, so where a record brought headers of these names along, the last of each name is the letter's.
 
@@ -15,6 +16,8 @@ pub const OFFSET_HEADER: &str = "madang-origin-offset";
 pub const REASON_HEADER: &str = "madang-origin-reason";
 /// When it became a dead letter, as RFC 3339.
 pub const TIME_HEADER: &str = "madang-origin-time";
+/// How many bytes the value has that was left out, as a decimal number.
+const VALUE_BYTES_HEADER: &str = "madang-origin-value-bytes";
 /// The letter, as `partition:offset`, that a replayed record was.
 pub const REPLAYED_FROM_HEADER: &str = "madang-replayed-from";
 
@@ -67,10 +70,30 @@ impl Origin {
     }
 }
 
+/// The header to append when the value of so many bytes is left out.
+#[must_use]
+pub fn left_out_header(value_bytes: usize) -> Header {
+    (VALUE_BYTES_HEADER.to_owned(), Some(value_bytes.to_string().into_bytes()))
+}
+
+/// How many bytes the value has that a letter with these headers leaves out, if it does.
+#[must_use]
+pub fn left_out_bytes(headers: &[Header]) -> Option<u64> {
+    read(headers, VALUE_BYTES_HEADER).ok()
+}
+
 /// A letter's headers as the record had them at first, with the letter that it was (`partition:offset`).
 #[must_use]
 pub fn replay_headers(headers: &[Header], letter: &str) -> Vec<Header> {
-    let ours = [TOPIC_HEADER, PARTITION_HEADER, OFFSET_HEADER, REASON_HEADER, TIME_HEADER, REPLAYED_FROM_HEADER];
+    let ours = [
+        TOPIC_HEADER,
+        PARTITION_HEADER,
+        OFFSET_HEADER,
+        REASON_HEADER,
+        TIME_HEADER,
+        VALUE_BYTES_HEADER,
+        REPLAYED_FROM_HEADER,
+    ];
     let mut kept: Vec<Header> = headers.iter().filter(|(name, _)| !ours.contains(&name.as_str())).cloned().collect();
     kept.push((REPLAYED_FROM_HEADER.to_owned(), Some(letter.as_bytes().to_vec())));
     kept
@@ -121,11 +144,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_is_told_by_its_size() {
+        let mut headers = sample().headers().to_vec();
+        assert_eq!(left_out_bytes(&headers), None);
+        headers.push(left_out_header(3_000_000));
+        assert_eq!((left_out_bytes(&headers), Origin::of(&headers)), (Some(3_000_000), Ok(sample())));
+    }
+
+    #[test]
     fn a_replay_has_the_headers_of_the_record_and_one_of_the_letter() {
         let own: Vec<Header> = vec![("a".to_owned(), None), ("a".to_owned(), Some(vec![0, 255]))];
         let mut headers = vec![(REPLAYED_FROM_HEADER.to_owned(), Some(b"0:1".to_vec()))];
         headers.extend(own.clone());
         headers.extend(sample().headers());
+        headers.push(left_out_header(17));
         let replayed = replay_headers(&headers, "2:7");
         assert_eq!(replayed[..2], own);
         assert_eq!(replayed[2..], [(REPLAYED_FROM_HEADER.to_owned(), Some(b"2:7".to_vec()))]);

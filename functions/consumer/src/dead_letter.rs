@@ -1,11 +1,12 @@
 //! Records that nobody can take go to the dead-letter topic as they are, with where they came from and why; awaited,
-//! so that an offset is never committed over a record that is nowhere.
+//! so that an offset is never committed over a record that is nowhere. One that is too large for that topic, as a
+//! compressed one may be, goes without its value: no further try would end otherwise.
 
 use common::kafka_event::KafkaRecord;
 use common::metrics::Count;
-use common::producer::DEAD_LETTER_TOPIC;
+use common::producer::{DEAD_LETTER_TOPIC, ProduceError};
 use common::record;
-use common::record::origin::Origin;
+use common::record::origin::{Origin, left_out_header};
 use common::time::Time;
 use tokio::time::{Instant, timeout_at};
 use tracing::field::display;
@@ -27,20 +28,18 @@ impl Consumer {
             if !is_before_failure(failed, &record) {
                 continue;
             }
-            let mut headers = record.headers.clone();
-            headers.extend(origin(&record, &reason, now).headers());
-            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            let origin = origin(&record, &reason, now);
             let sent = async {
                 // Each of many partitions may wait in vain for a topic that is away.
                 if Instant::now() >= deadline {
                     return Err("no time is left".to_owned());
                 }
-                let send = self.producer.send(DEAD_LETTER_TOPIC, key, value, &headers);
-                let sent = timeout_at(deadline, send).await.map_err(|elapsed| elapsed.to_string())?;
-                sent.map_err(|error| error.to_string())
+                let put = self.put_letter(&record, &origin);
+                let put = timeout_at(deadline, put).await.map_err(|elapsed| elapsed.to_string())?;
+                put.map_err(|error| error.to_string())
             };
             let KafkaRecord { topic, partition, offset, .. } = &record;
-            let room_id = record::room(topic, key).map(display);
+            let room_id = record::room(topic, record.key.as_deref()).map(display);
             let trace_id = record::trace(&record.headers).map(|trace| trace.trace_id());
             match sent.await {
                 Ok(()) => {
@@ -68,6 +67,24 @@ impl Consumer {
                     note(failed, &record);
                 }
             }
+        }
+    }
+
+    /// Puts a record on the dead-letter topic, with as much of it as that takes: all, or all but the value, or the origin
+    /// alone.
+    async fn put_letter(&self, record: &KafkaRecord, origin: &Origin) -> Result<(), ProduceError> {
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let mut ours = origin.headers().to_vec();
+        let headers = [record.headers.as_slice(), &ours].concat();
+        match self.producer.send(DEAD_LETTER_TOPIC, key, value, &headers).await {
+            Err(ProduceError::TooLarge) => {}
+            sent => return sent,
+        }
+        ours.push(left_out_header(value.map_or(0, <[u8]>::len)));
+        let headers = [record.headers.as_slice(), &ours].concat();
+        match self.producer.send(DEAD_LETTER_TOPIC, key, None, &headers).await {
+            Err(ProduceError::TooLarge) => self.producer.send(DEAD_LETTER_TOPIC, None, None, &ours).await,
+            sent => sent,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use common::kafka_event::Header;
-use common::record::origin::{InvalidOrigin, Origin};
+use common::record::origin::{InvalidOrigin, Origin, left_out_bytes};
 use common::record::{self, Undecodable};
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
@@ -70,6 +70,11 @@ impl Letter {
         Origin::of(&self.headers)
     }
 
+    /// How many bytes the value has that was too large for the letter, if it was left out.
+    pub(crate) fn left_out_bytes(&self) -> Option<u64> {
+        left_out_bytes(&self.headers).filter(|_| self.value.is_none())
+    }
+
     /// Whether the schema of today takes the record: a later version may take what an earlier one could not. Without an
     /// origin no topic says which kinds of records it could be.
     pub(crate) fn decoded(&self) -> Result<(), Undecodable> {
@@ -80,7 +85,11 @@ impl Letter {
     /// The topic that a replay puts it back on.
     pub(crate) fn replay_topic(&self) -> Result<String, Unreplayable> {
         let topic = self.origin()?.topic;
-        if is_origin_topic(&topic) { Ok(topic) } else { Err(Unreplayable::ForeignTopic) }
+        match self.left_out_bytes() {
+            Some(bytes) => Err(Unreplayable::LeftOut(bytes)),
+            None if is_origin_topic(&topic) => Ok(topic),
+            None => Err(Unreplayable::ForeignTopic),
+        }
     }
 
     /// A letter for tests, with a valid origin.
@@ -99,6 +108,8 @@ impl Letter {
 
 #[cfg(test)]
 mod tests {
+    use common::record::origin::left_out_header;
+
     use super::*;
 
     #[test]
@@ -118,6 +129,16 @@ mod tests {
         assert_eq!(Letter::sample("chat-messages-dlt", "x").replay_topic(), Err(Unreplayable::ForeignTopic));
         assert_eq!(Letter::sample("orders", "x").replay_topic(), Err(Unreplayable::ForeignTopic));
         let mut letter = Letter::sample("chat-messages", "x");
+        letter.headers.push(left_out_header(3_000_000));
+        assert_eq!(
+            letter.replay_topic(),
+            Ok("chat-messages".to_owned()),
+            "the record's own header: the value is there"
+        );
+        letter.value = None;
+        assert_eq!(letter.replay_topic(), Err(Unreplayable::LeftOut(3_000_000)));
+        letter.headers.pop();
+        assert_eq!(letter.replay_topic(), Ok("chat-messages".to_owned()), "a record that had no value");
         letter.headers.pop();
         let missing = InvalidOrigin(common::record::origin::TIME_HEADER);
         assert_eq!(letter.replay_topic(), Err(Unreplayable::Origin(missing)));

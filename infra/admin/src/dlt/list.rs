@@ -64,7 +64,11 @@ fn line(letter: &Letter) -> String {
         Err(error) => ("-".to_owned(), "-".to_owned(), error.to_string()),
     };
     let size = letter.value.as_ref().map_or("no value".to_owned(), |value| format!("{} B", value.len()));
-    let decodable = if letter.decoded().is_ok() { "decodable" } else { "undecodable" };
+    let decodable = match letter.decoded() {
+        Ok(()) => "decodable",
+        Err(_) if letter.left_out_bytes().is_some() => "left out",
+        Err(_) => "undecodable",
+    };
     let key = match &letter.key {
         Some(key) => format!("\"{}\"", escaped_at_most(key, KEY_MAX_CHARACTERS)),
         None => "no key".to_owned(),
@@ -86,12 +90,15 @@ fn object(letter: &Letter) -> Value {
         "time": origin.as_ref().ok().map(|origin| origin.time),
         "key": letter.key.as_ref().map(|key| escaped_at_most(key, KEY_MAX_CHARACTERS)),
         "valueBytes": letter.value.as_ref().map(Vec::len),
+        "leftOutBytes": letter.left_out_bytes(),
         "decodable": letter.decoded().is_ok(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use common::record::origin::left_out_header;
+
     use super::*;
 
     #[test]
@@ -103,7 +110,7 @@ mod tests {
         let expected = json!({
             "id": "2:5", "origin": {"topic": "chat-messages", "partition": 1, "offset": 17},
             "reason": "the value does not follow the schema", "time": "2024-02-19T07:11:42.080Z",
-            "key": "room-1", "valueBytes": 3, "decodable": false,
+            "key": "room-1", "valueBytes": 3, "leftOutBytes": null, "decodable": false,
         });
         assert_eq!(object(&letter), expected);
     }
@@ -118,9 +125,21 @@ mod tests {
         assert_eq!(line(&letter), expected);
         let expected = json!({
             "id": "2:5", "origin": null, "reason": null, "time": null, "key": null, "valueBytes": null,
-            "decodable": false,
+            "leftOutBytes": null, "decodable": false,
         });
         assert_eq!(object(&letter), expected);
+    }
+
+    #[test]
+    fn a_value_that_was_left_out_is_told_apart_from_none() {
+        let mut letter = Letter::sample("chat-messages", "the value does not follow the schema");
+        letter.value = None;
+        letter.headers.push(left_out_header(3_000_000));
+        let expected = "2:5      chat-messages/1/17     2024-02-19T07:11:42.080Z  no value  left out     \"room-1\"  \
+                        the value does not follow the schema";
+        assert_eq!(line(&letter), expected);
+        let object = object(&letter);
+        assert_eq!((&object["valueBytes"], &object["leftOutBytes"]), (&Value::Null, &json!(3_000_000)));
     }
 
     #[test]

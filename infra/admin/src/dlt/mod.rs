@@ -68,13 +68,15 @@ pub(crate) enum DltError {
     Output(#[from] io::Error),
 }
 
-/// A letter that has no topic to go back to.
+/// A letter that has no topic to go back to, or no value to go back with.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreplayable {
     #[error(transparent)]
     Origin(#[from] InvalidOrigin),
     #[error("its origin is not one of our topics")]
     ForeignTopic,
+    #[error("its value of {0} bytes was too large for a letter and stands at its origin alone")]
+    LeftOut(u64),
 }
 
 /// Carries a command out.

@@ -55,7 +55,13 @@ fn text(letter: &Letter, content: Content) -> String {
         Err(error) => line("origin", &error.to_string()),
     }
     line("key", &letter.key.as_deref().map_or("no key".to_owned(), |key| format!("\"{}\"", escaped(key))));
-    line("size", &letter.value.as_ref().map_or("no value".to_owned(), |value| format!("{} bytes", value.len())));
+    match (&letter.value, letter.left_out_bytes()) {
+        (Some(value), _) => line("size", &format!("{} bytes", value.len())),
+        (None, None) => line("size", "no value"),
+        (None, Some(bytes)) => {
+            line("size", &format!("no value: its {bytes} bytes stand at the origin alone, and cannot be replayed"));
+        }
+    }
     match letter.decoded() {
         Ok(()) => line("decodable", "yes"),
         Err(reason) => line("decodable", &format!("no: {reason}")),
@@ -83,6 +89,8 @@ fn text(letter: &Letter, content: Content) -> String {
 
 #[cfg(test)]
 mod tests {
+    use common::record::origin::left_out_header;
+
     use super::*;
 
     fn check(letter: &Letter, content: Content, end: &str) {
@@ -128,5 +136,8 @@ mod tests {
         assert!(text(&letter, Content::Envelope).ends_with("\ncontent    not a JSON object, shown with --value\n"));
         letter.value = None;
         assert!(text(&letter, Content::Whole).contains("\nsize       no value\n"));
+        letter.headers.push(left_out_header(3_000_000));
+        let size = "\nsize       no value: its 3000000 bytes stand at the origin alone, and cannot be replayed\n";
+        assert!(text(&letter, Content::Whole).contains(size));
     }
 }
