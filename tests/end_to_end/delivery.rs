@@ -123,6 +123,25 @@ async fn a_hanging_connection_does_not_hold_its_room() {
     trouble.resyncs(2).await;
 }
 
+/// Nothing marks it as too slow, so with each of its commands everybody waited for three tries.
+#[tokio::test]
+async fn a_hanging_connection_that_is_not_subscribed_is_tried_once() {
+    let madang = Runtime::start::<&str>(&[]);
+    let (talker, troubled) = (madang.person("talker").await, madang.person("troubled").await);
+    let room = talker.make_room(&[&troubled]).await;
+    let (mut at_talker, mut at_troubled) = (talker.join(&room).await, troubled.connect().await);
+    madang.faults(json!({"posts": "hold", "connections": madang.sessions_of(&troubled).await})).await;
+    at_troubled.send(&room, "one", "hello").await;
+    at_talker.message(&room, "one").await;
+    // An invocation's figures come with its end.
+    let posts = eventually("the end of the tries", async || {
+        let [lagged, posts] = madang.counted("consumer", &["Lagged", "Posts"]).await;
+        (lagged >= 1.0).then_some(posts)
+    });
+    assert!((posts.await - 2.0).abs() < f64::EPSILON, "one to each");
+    madang.faults(json!({})).await;
+}
+
 /// It was given its time in each of its rooms, one after the other, and everybody's next messages waited for all of it.
 #[tokio::test]
 async fn a_hanging_connection_holds_up_all_its_rooms_once() {

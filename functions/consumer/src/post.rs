@@ -34,6 +34,9 @@ const ATTEMPTS_MAX: u32 = 3;
 const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
 /// How long a connection may take that was too slow before: it must not hold up its room batch after batch.
 const LAGGED_BUDGET: Duration = Duration::from_millis(300);
+/// How long a connection may take that is not subscribed to the room: nothing would mark it as too slow, so it would hold
+/// up batch after batch. Who misses an outcome or a notice asks for it.
+const UNSUBSCRIBED_BUDGET: Duration = Duration::from_millis(1_000);
 /// How long a connection may take for signals, in one attempt: who misses one misses nothing that lasts.
 const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
 
@@ -132,10 +135,11 @@ impl<'a> PostOffice<'a> {
     ) -> Result<(), Failure> {
         let lane = self.lane(&connection);
         let mut missed = lane.lock().await;
-        let (attempts_max, budget) = match (room, parcel.has_resync()) {
-            (None, _) => (1, SIGNAL_BUDGET),
-            (Some(_), true) => (ATTEMPTS_MAX, LAGGED_BUDGET),
-            (Some(_), false) => (ATTEMPTS_MAX, CONNECTION_BUDGET),
+        let (attempts_max, budget) = match room {
+            None => (1, SIGNAL_BUDGET),
+            Some(_) if parcel.has_resync() => (ATTEMPTS_MAX, LAGGED_BUDGET),
+            Some(_) if parcel.subscriptions.is_empty() => (ATTEMPTS_MAX, UNSUBSCRIBED_BUDGET),
+            Some(_) => (ATTEMPTS_MAX, CONNECTION_BUDGET),
         };
         let frames = async {
             self.post_frames(&connection, &parcel.frames, attempts_max).await?;
