@@ -98,6 +98,9 @@ pub const STOMP_HEADER_LINE_MAX_BYTES: usize = TOKEN_MAX_BYTES + 1_024;
 pub const STOMP_SUBSCRIPTION_ID_MAX_BYTES: usize = 128;
 /// Most STOMP frames in one WebSocket message (ours: they are obeyed one after the other within a function's timeout).
 pub const STOMP_FRAMES_PER_MESSAGE_MAX: usize = 100;
+/// Most commands that the frames of one WebSocket message become, an invitation one for each person (ours: as many as a
+/// message in JSON becomes at most).
+pub const STOMP_COMMANDS_PER_MESSAGE_MAX: usize = INVITE_MAX_USERS;
 /// Most subscriptions of one STOMP connection to its user's queue (ours: each notice is copied for each).
 pub const STOMP_USER_QUEUES_MAX: usize = 4;
 /// Most subscriptions of one STOMP connection to one room and its signals (ours: each event is copied for each).

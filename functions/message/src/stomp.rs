@@ -12,14 +12,14 @@ use common::codec::stomp::message::{self, Message};
 use common::codec::stomp::request::Request;
 use common::codec::stomp::{ProtocolError, Subscription, SubscriptionId, Version};
 use common::codec::{Dialect, Form, Push, StompState, Told, json};
-use common::command::{Command, Position, Signals, Token};
+use common::command::{Command, Position, RoomAction, RoomChange, Signals, Token};
 use common::departure;
 use common::failure::Failure;
 use common::gateway::WebSocketResponse;
 use common::id::{ClientMessageId, FrameId, RoomId};
 use common::limits::{
-    STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_SUBSCRIPTIONS_PER_ROOM_MAX, STOMP_USER_QUEUES_MAX,
-    SUBSCRIPTIONS_PER_CONNECTION_MAX,
+    STOMP_COMMANDS_PER_MESSAGE_MAX, STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_SUBSCRIPTIONS_PER_ROOM_MAX,
+    STOMP_USER_QUEUES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX,
 };
 use common::outbound::PostError;
 use common::store::{Connection, ConnectionState, OpenError, Terms};
@@ -40,7 +40,8 @@ const GRACE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(
 
 impl MessageFunction {
     pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
-        let mut dialogue = Dialogue { function: self, connection, answers: Vec::new(), pauses: GRACE.into_iter(), now };
+        let (answers, pauses) = (Vec::new(), GRACE.into_iter());
+        let mut dialogue = Dialogue { function: self, connection, answers, command_count: 0, pauses, now };
         let end = dialogue.obey_all(text).await;
         let Dialogue { connection, mut answers, .. } = dialogue;
         let is_end = end.is_err();
@@ -79,6 +80,8 @@ struct Dialogue<'a> {
     /// With what the frames have settled so far.
     connection: Connection,
     answers: Vec<String>,
+    /// How many commands the frames have become so far.
+    command_count: usize,
     /// What is left of the grace.
     pauses: std::array::IntoIter<Duration, { GRACE.len() }>,
     now: Time,
@@ -161,6 +164,14 @@ impl Dialogue<'_> {
         if let Some(room) = command.room() {
             trace::about_room(room);
         }
+        let count = match &command {
+            Command::Act { action: RoomAction::Change(RoomChange::Invite { users }), .. } => users.len(),
+            _ => 1,
+        };
+        if self.command_count + count > STOMP_COMMANDS_PER_MESSAGE_MAX {
+            return Err(ErrorCode::LimitReached.into());
+        }
+        self.command_count += count;
         let answer = self.function.obey(&self.connection, receipt.map(str::to_owned), command, self.now).await?;
         match answer {
             ServerFrame::Ack { commands, .. } => return Ok(commands),

@@ -1,6 +1,7 @@
 //! Frames as they stand in WebSocket messages: several, cut, too long, or none at all.
 
 use serde_json::json;
+use tests::broker::MESSAGES;
 use tests::client::Closed;
 use tests::stomp::write;
 use tests::{Person, Runtime, Stomp};
@@ -181,4 +182,33 @@ async fn a_binary_frame_is_refused_by_the_gateway() {
     let mut stomp = Stomp::connect(&alice).await;
     stomp.say_binary(b"ACK\nid:1\n\n\0").await;
     assert_eq!(stomp.closed().await, Closed { code: Some(1003) });
+}
+
+/// A hundred frames of a hundred people each were 10,000 records, and as many reads before.
+#[tokio::test]
+async fn the_invitations_of_one_message_are_no_more_than_one_in_json() {
+    let madang = Runtime::alone().await;
+    let alice = madang.person("alice").await;
+    let room = alice.make_room(&[]).await;
+    let mut stomp = Stomp::connect(&alice).await;
+    stomp.subscribe_queue("q").await;
+    let destination = format!("/app/rooms/{room}/invite");
+    let invite = |receipt: &str| {
+        let users: Vec<String> = (0..100).map(|number| format!("{receipt}-{number}")).collect();
+        let headers = [("destination", destination.as_str()), ("receipt", receipt)];
+        write("SEND", &headers, &json!({"userIds": users}).to_string())
+    };
+    let before = madang.broker().count(MESSAGES);
+    stomp.say_text(&(invite("first") + &invite("second"))).await;
+    let answer = async |stomp: &mut Stomp, receipt: &str| {
+        stomp.frame_where(receipt, |frame| frame.get("receipt-id") == Some(receipt)).await
+    };
+    let receipt = answer(&mut stomp, "first").await;
+    assert_eq!(receipt.header("command-ids").split(',').count(), 100);
+    let refused = answer(&mut stomp, "second").await;
+    assert_eq!((refused.header("type"), &refused.json()["code"]), ("error", &json!("limit_reached")));
+    assert_eq!(madang.broker().count(MESSAGES) - before, 100);
+    // The next message begins anew.
+    stomp.say_text(&invite("third")).await;
+    assert_eq!(answer(&mut stomp, "third").await.command, "RECEIPT");
 }
