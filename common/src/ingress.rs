@@ -41,12 +41,12 @@ async fn admit(store: &Store, cache: &Cache, room: &RoomId, user: &UserId) -> Re
     require_member(store, room, user).await.map(drop)
 }
 
-/// Why somebody is not a member: there is no such room, or they are not in it.
+/// Why somebody who is not a member gets nothing: see [`rules::missing_membership`].
 ///
 /// # Errors
 /// The table cannot be read.
 pub async fn missing_membership(store: &Store, room: &RoomId) -> Result<ErrorCode, StoreError> {
-    Ok(if store.head(room).await?.is_some() { ErrorCode::NotMember } else { ErrorCode::RoomNotFound })
+    Ok(rules::missing_membership(store.head(room).await?.as_ref()))
 }
 
 /// Who wants something, and since when, and where they hear of the outcome.

@@ -14,8 +14,10 @@ use crate::room::event::{Message, RoomEvent};
 /// # Errors
 /// Why not.
 pub fn check(state: &RoomState, sender: &UserId, body: &RecordBody) -> Result<(), Refusal> {
-    let head = state.head.as_ref().ok_or(ErrorCode::RoomNotFound)?;
-    let member = state.members.get(sender).ok_or(ErrorCode::NotMember)?;
+    let head = state.head.as_ref();
+    let (Some(head), Some(member)) = (head, state.members.get(sender)) else {
+        return Err(missing_membership(head).into());
+    };
     let asked = Asked { state, head, member };
     match body {
         RecordBody::Send { .. } => Ok(()),
@@ -27,6 +29,16 @@ pub fn check(state: &RoomState, sender: &UserId, body: &RecordBody) -> Result<()
         RecordBody::Leave { successor } => asked.leave(successor.as_ref()),
         RecordBody::Kick { user_id } => asked.kick(user_id),
         RecordBody::ChangeRole { user_id, role } => asked.change_role(user_id, *role),
+    }
+}
+
+/// Why somebody who is no member of a room, if there is one, gets nothing. The id of a direct room follows from those of
+/// its two people: to whoever is neither it is as if it were not there, or anybody could find out who talks with whom.
+#[must_use]
+pub fn missing_membership(head: Option<&Head>) -> ErrorCode {
+    match head.map(|head| &head.kind) {
+        Some(RoomKind::Group) => ErrorCode::NotMember,
+        Some(RoomKind::Direct { .. }) | None => ErrorCode::RoomNotFound,
     }
 }
 

@@ -58,6 +58,15 @@ fn group() -> RoomState {
     state
 }
 
+/// A direct room of the two members.
+fn direct() -> RoomState {
+    let mut direct = group();
+    direct.members.retain(|user, _| ["mina", "max"].contains(&user.as_str()));
+    let head = direct.head.as_mut().unwrap();
+    (head.kind, head.owner_count) = (RoomKind::Direct { users: [user("max"), user("mina")] }, 0);
+    direct
+}
+
 fn check_in(state: &RoomState, sender: &str, body: RecordBody, expected: Result<(), ErrorCode>) {
     let actual = check(state, &user(sender), &body).map_err(|refusal| refusal.code);
     assert_eq!(actual, expected, "{sender}: {body:?}");
@@ -100,6 +109,14 @@ fn nobody_acts_where_they_are_no_member() {
     for body in [invite("nora"), kick("mina"), leave(None), rename("x"), edit("e.2", "x"), delete("e.2")] {
         in_group("nora", body.clone(), Err(ErrorCode::NotMember));
         check_in(&RoomState::default(), "olga", body, Err(ErrorCode::RoomNotFound));
+    }
+}
+
+/// As if the room were not there.
+#[test]
+fn a_stranger_does_not_learn_who_talks_with_whom() {
+    for body in [invite("nora"), kick("max"), leave(None), rename("x"), edit("e.2", "x"), delete("e.2")] {
+        check_in(&direct(), "nora", body, Err(ErrorCode::RoomNotFound));
     }
 }
 
@@ -172,10 +189,7 @@ fn messages_are_edited_by_their_senders_and_deleted_by_admins_too() {
 
 #[test]
 fn a_direct_room_stays_as_it_is() {
-    let mut direct = group();
-    direct.members.retain(|user, _| ["mina", "max"].contains(&user.as_str()));
-    let head = direct.head.as_mut().unwrap();
-    (head.kind, head.owner_count) = (RoomKind::Direct { users: [user("max"), user("mina")] }, 0);
+    let direct = direct();
     for body in [invite("nora"), kick("max"), leave(None), rename("x"), role("max", Role::Owner)] {
         check_in(&direct, "mina", body, Err(ErrorCode::DirectRoom));
     }
