@@ -31,8 +31,8 @@ pub struct RequestContext {
     pub connection_id: ConnectionId,
     /// When it was opened, in milliseconds since the Unix epoch.
     pub connected_at: Option<i64>,
-    /// Why the connection ended, on `$disconnect`.
-    pub disconnect_reason: Option<String>,
+    /// The close code with which the connection ended, on `$disconnect`. The reason beside it is the client's own text.
+    pub disconnect_status_code: Option<u16>,
 }
 
 impl WebSocketEvent {
@@ -110,7 +110,7 @@ mod tests {
         assert!(load("websocket-connect.json").query("token").is_none());
         assert!(load("websocket-message.json").text().unwrap().contains("action"));
         assert!(load("websocket-message-stomp.json").text().unwrap().ends_with('\0'));
-        assert!(load("websocket-disconnect.json").request_context.disconnect_reason.is_some());
+        assert_eq!(load("websocket-disconnect.json").request_context.disconnect_status_code, Some(1001));
     }
 
     /// Typed events demanded what was not sent elsewhere: localstack/localstack#10295, calavera/aws-lambda-events#38.

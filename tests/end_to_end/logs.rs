@@ -191,6 +191,8 @@ async fn nothing_private_is_logged_at(level: &str) {
     let broker = madang.broker();
     broker.produce(MESSAGES, 0, &[odd]).await;
     tokio::task::spawn_blocking(move || broker.read_until(DEAD_LETTERS, |letters| !letters.is_empty())).await.unwrap();
+    at_bob.close(4000, SECRET).await;
+    line(&madang, ("disconnect", "disconnected", json!({"code": 4000}))).await;
     madang.sweep().await;
     madang.terminate();
     let log = madang.ended().await.log;

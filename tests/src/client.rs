@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use crate::contract::contracts;
@@ -267,6 +268,12 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Closes, with a code and a reason of one's own.
+    pub async fn close(&mut self, code: u16, reason: &'static str) {
+        let frame = CloseFrame { code: code.into(), reason: reason.into() };
+        self.socket.send(Message::Close(Some(frame))).await;
     }
 
     /// Waits until the other side closes, reading on until then.
