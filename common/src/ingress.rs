@@ -12,7 +12,7 @@ use crate::codec::frame::Commands;
 use crate::command::{RoomChange, SendMessage};
 use crate::failure::Failure;
 use crate::id::{CommandId, RoomId, Seq, UserId};
-use crate::limits::ROOMS_PER_USER_MAX;
+use crate::limits::{ROOMS_BY_OTHERS_MAX, ROOMS_PER_USER_MAX};
 use crate::producer::{ProduceError, Producer};
 use crate::record::{self, Marker, OnTopic, Record, RecordBody, ReplyTo, SCHEMA_VERSION, Signal, SignalBody};
 use crate::room::state::Lookups;
@@ -106,7 +106,7 @@ pub async fn change_room(
     if let (Some(refusal), true) = (refusals.first(), refusals.len() == bodies.len()) {
         return Err(refusal.clone().into());
     }
-    require_rooms_left(store, &invited).await?;
+    require_rooms_left(store, &origin.sender, &invited).await?;
     let produce = |body| {
         let (id, sender, room) = (CommandId::new(sender.received_at, rand::random()), sender.clone(), room.clone());
         async move { produce(producer, id, sender, room, body).await.map(|()| id) }
@@ -122,14 +122,16 @@ pub async fn change_room(
     })
 }
 
-/// Whether each of these people may have one more room. The index is eventually consistent, so a few too many may pass.
+/// Whether each of these people may have one more room because somebody asks for it: one of them, or somebody else. The
+/// index is eventually consistent, so a few too many may pass.
 ///
 /// # Errors
 /// `limit_reached`, or the table cannot be read.
-pub async fn require_rooms_left(store: &Store, users: &[UserId]) -> Result<(), Failure> {
+pub async fn require_rooms_left(store: &Store, asking: &UserId, users: &[UserId]) -> Result<(), Failure> {
     let counts = users.iter().map(|user| store.count_rooms(user)).collect::<FuturesOrdered<_>>();
     let counts: Vec<usize> = counts.try_collect().await?;
-    if counts.into_iter().any(|count| count >= ROOMS_PER_USER_MAX) {
+    let limit = |user| if user == asking { ROOMS_PER_USER_MAX } else { ROOMS_BY_OTHERS_MAX };
+    if users.iter().zip(counts).any(|(user, count)| count >= limit(user)) {
         return Err(ErrorCode::LimitReached.into());
     }
     Ok(())

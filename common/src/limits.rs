@@ -37,6 +37,9 @@ pub const PRESENCE_CONNECTIONS_MAX: usize = 1_000;
 pub const TYPING_EXPIRES_MS: u64 = 5_000;
 /// Most rooms of one user (ours: a room list is sorted in memory).
 pub const ROOMS_PER_USER_MAX: usize = 1_000;
+/// So many rooms a user may have when somebody else puts them into one more (ours: the rest is for rooms that they make
+/// themselves, so that nobody else can fill their list).
+pub const ROOMS_BY_OTHERS_MAX: usize = 900;
 /// Most subscriptions of one connection (ours: a refresh touches each).
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 500;
 /// Most rooms in one `subscribe` (three items each and the connection: a DynamoDB transaction has at most 100).

@@ -1,5 +1,7 @@
 //! Rooms over HTTP.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 use tests::broker::MESSAGES;
 use tests::client::send;
@@ -32,6 +34,44 @@ async fn a_room_is_what_was_asked_for() {
     let mut expected = expected;
     expected["me"]["role"] = json!("member");
     assert_eq!(seen_by_bob, expected);
+}
+
+/// Fills the list of somebody's rooms.
+async fn fill(madang: &Runtime, person: &Person, rooms: Range<usize>) {
+    let put = |room: usize| {
+        let (room, user) = (format!("ROOM#{}-{room}", person.id), &person.id);
+        let item = json!({
+            "PK": {"S": room}, "SK": {"S": format!("MEMBER#{user}")}, "role": {"S": "member"}, "joinedSeq": {"N": "1"},
+            "readSeq": {"N": "1"}, "GSI1PK": {"S": format!("USER#{user}")}, "GSI1SK": {"S": room},
+        });
+        json!({"PutRequest": {"Item": item}})
+    };
+    let puts: Vec<Value> = rooms.map(put).collect();
+    for puts in puts.chunks(25) {
+        madang.table("BatchWriteItem", &json!({"RequestItems": {"chat": puts}})).await;
+    }
+}
+
+/// Anybody could put somebody into so many rooms that they had none left for their own.
+#[tokio::test]
+async fn others_do_not_fill_somebodys_list() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, mallory) =
+        (madang.person("alice").await, madang.person("bob").await, madang.person("mallory").await);
+    let room = mallory.make_room(&[]).await;
+    let mut at_mallory = mallory.connect().await;
+    fill(&madang, &alice, 0..899).await;
+    mallory.make_room(&[&alice]).await;
+    let with_alice = json!({"name": "Trap", "userIds": [bob.id, alice.id]});
+    mallory.http.post("/rooms", &with_alice).await.refused(409, "limit_reached");
+    mallory.http.put(&format!("/direct/{}", alice.id)).await.refused(409, "limit_reached");
+    let invitation = json!({"action": "invite", "roomId": room, "userIds": [bob.id, alice.id]});
+    at_mallory.refused(invitation, "limit_reached").await;
+
+    alice.make_room(&[&bob]).await;
+    alice.http.put(&format!("/direct/{}", bob.id)).await.good(201);
+    fill(&madang, &alice, 899..997).await;
+    alice.http.post("/rooms", &json!({"name": "One too many"})).await.refused(409, "limit_reached");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Api {
         trace::about_room(&wanted.room);
         if self.store.head(&wanted.room).await?.is_none() {
             let users: Vec<UserId> = wanted.members.iter().map(|(user, _)| user.clone()).collect();
-            ingress::require_rooms_left(&self.store, &users).await?;
+            ingress::require_rooms_left(&self.store, &call.user, &users).await?;
         }
         let room = new_room(call, wanted)?;
         let (is_new, unproduced) = match self.store.create_room(room.clone(), call.now).await? {
