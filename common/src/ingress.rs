@@ -106,7 +106,7 @@ pub async fn change_room(
     if let (Some(refusal), true) = (refusals.first(), refusals.len() == bodies.len()) {
         return Err(refusal.clone().into());
     }
-    require_rooms_left(store, &origin.sender, &invited).await?;
+    require_rooms_left(store, &sender.user, &invited).await?;
     let produce = |body| {
         let (id, sender, room) = (CommandId::new(sender.received_at, rand::random()), sender.clone(), room.clone());
         async move { produce(producer, id, sender, room, body).await.map(|()| id) }

@@ -1,7 +1,5 @@
 //! Rooms over HTTP.
 
-use std::ops::Range;
-
 use serde_json::{Value, json};
 use tests::broker::MESSAGES;
 use tests::client::send;
@@ -36,22 +34,6 @@ async fn a_room_is_what_was_asked_for() {
     assert_eq!(seen_by_bob, expected);
 }
 
-/// Fills the list of somebody's rooms.
-async fn fill(madang: &Runtime, person: &Person, rooms: Range<usize>) {
-    let put = |room: usize| {
-        let (room, user) = (format!("ROOM#{}-{room}", person.id), &person.id);
-        let item = json!({
-            "PK": {"S": room}, "SK": {"S": format!("MEMBER#{user}")}, "role": {"S": "member"}, "joinedSeq": {"N": "1"},
-            "readSeq": {"N": "1"}, "GSI1PK": {"S": format!("USER#{user}")}, "GSI1SK": {"S": room},
-        });
-        json!({"PutRequest": {"Item": item}})
-    };
-    let puts: Vec<Value> = rooms.map(put).collect();
-    for puts in puts.chunks(25) {
-        madang.table("BatchWriteItem", &json!({"RequestItems": {"chat": puts}})).await;
-    }
-}
-
 /// Anybody could put somebody into so many rooms that they had none left for their own.
 #[tokio::test]
 async fn others_do_not_fill_somebodys_list() {
@@ -60,7 +42,7 @@ async fn others_do_not_fill_somebodys_list() {
         (madang.person("alice").await, madang.person("bob").await, madang.person("mallory").await);
     let room = mallory.make_room(&[]).await;
     let mut at_mallory = mallory.connect().await;
-    fill(&madang, &alice, 0..899).await;
+    madang.add_rooms(&alice, 0..899).await;
     mallory.make_room(&[&alice]).await;
     let with_alice = json!({"name": "Trap", "userIds": [bob.id, alice.id]});
     mallory.http.post("/rooms", &with_alice).await.refused(409, "limit_reached");
@@ -70,7 +52,7 @@ async fn others_do_not_fill_somebodys_list() {
 
     alice.make_room(&[&bob]).await;
     alice.http.put(&format!("/direct/{}", bob.id)).await.good(201);
-    fill(&madang, &alice, 899..997).await;
+    madang.add_rooms(&alice, 899..997).await;
     alice.http.post("/rooms", &json!({"name": "One too many"})).await.refused(409, "limit_reached");
 }
 
@@ -102,9 +84,7 @@ async fn a_repeated_creation_is_one_room() {
 async fn forget_creation(madang: &Runtime, maker: &Person, room: &Value) {
     let room = room["roomId"].as_str().unwrap();
     let created = maker.events(room).await.remove(0);
-    let key = json!({"PK": {"S": format!("DEDUPE#{room}#{}", maker.id)}, "SK": {"S": created["commandId"]}});
-    let delete = json!({"TableName": "chat", "Key": key, "ConditionExpression": "attribute_exists(PK)"});
-    madang.table("DeleteItem", &delete).await;
+    madang.forget_command(room, maker, created["commandId"].as_str().unwrap()).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What stands in the tables, where no client can see it. The one place of the tests that builds or splits a key.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 
 use crate::http::Http;
@@ -27,6 +29,14 @@ fn connection_partition(connection: &str) -> String {
 
 fn member_key(room: &str, user: &str) -> Value {
     key(&room_partition(room), &format!("MEMBER#{user}"))
+}
+
+fn member(room: &str, user: &str) -> Value {
+    let mut item = member_key(room, user);
+    item["role"] = json!({"S": "member"});
+    item["joinedSeq"] = json!({"N": "1"});
+    item["readSeq"] = json!({"N": "1"});
+    item
 }
 
 fn sessions_key(person: &Person) -> Value {
@@ -92,14 +102,26 @@ impl Runtime {
 
     /// Members of a room as the commit writes them, without their invitations.
     pub async fn add_members(&self, room: &str, users: &[String]) {
-        let member = |user: &String| {
-            let mut item = member_key(room, user);
-            item["role"] = json!({"S": "member"});
-            item["joinedSeq"] = json!({"N": "1"});
-            item["readSeq"] = json!({"N": "1"});
+        self.put(CHAT, users.iter().map(|user| member(room, user))).await;
+    }
+
+    /// Rooms that nobody made, as far as a person has them in their list.
+    pub async fn add_rooms(&self, person: &Person, rooms: Range<usize>) {
+        let listed = |number: usize| {
+            let room = format!("{}-{number}", person.id);
+            let mut item = member(&room, &person.id);
+            item["GSI1PK"] = json!({"S": format!("USER#{}", person.id)});
+            item["GSI1SK"] = json!({"S": room_partition(&room)});
             item
         };
-        self.put(CHAT, users.iter().map(member)).await;
+        self.put(CHAT, rooms.map(listed)).await;
+    }
+
+    /// Does to what a command left for its repetition what DynamoDB does after 21 days.
+    pub async fn forget_command(&self, room: &str, sender: &Person, command: &str) {
+        let key = key(&format!("DEDUPE#{room}#{}", sender.id), command);
+        let delete = json!({"TableName": CHAT, "Key": key, "ConditionExpression": "attribute_exists(PK)"});
+        self.call("DeleteItem", &delete).await;
     }
 
     /// Whether the table knows somebody as a member of a room.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use common::codec::frame::ServerFrame;
-use common::codec::{Dialect, Push};
+use common::codec::Dialect;
 use common::id::{CommandId, ConnectionId, Seq, UserId};
 use common::record::ReplyTo;
 use common::room::Head;
