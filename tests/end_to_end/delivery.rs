@@ -129,6 +129,8 @@ async fn a_hanging_connection_that_is_not_subscribed_is_tried_once() {
     let madang = Runtime::start::<&str>(&[]);
     let (talker, troubled) = (madang.person("talker").await, madang.person("troubled").await);
     let room = talker.make_room(&[&troubled]).await;
+    let created = async || (madang.counted("consumer", &["Records"]).await[0] >= 1.0).then_some(());
+    eventually("the room's creation, of which nobody connected is told", created).await;
     let (mut at_talker, mut at_troubled) = (talker.join(&room).await, troubled.connect().await);
     madang.faults(json!({"posts": "hold", "connections": madang.sessions_of(&troubled).await})).await;
     at_troubled.send(&room, "one", "hello").await;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use common::codec::frame::ServerFrame;
 use common::codec::Dialect;
+use common::codec::frame::ServerFrame;
 use common::id::{CommandId, ConnectionId, Seq, UserId};
 use common::record::ReplyTo;
 use common::room::Head;

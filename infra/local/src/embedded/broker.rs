@@ -155,10 +155,12 @@ impl Gate {
         drop(holds.await);
     }
 
-    /// Opens the gate for as long as the answer is kept.
-    pub(crate) fn lift(&self) -> Lift {
+    /// Opens the gate for as long as the answer is kept, and gives it once the gate is open.
+    pub(crate) async fn lift(&self) -> Lift {
         send(&self.commands, Command::Lift);
-        Lift { commands: self.commands.clone() }
+        let lift = Lift { commands: self.commands.clone() };
+        self.settled().await;
+        lift
     }
 }
 
@@ -249,10 +251,12 @@ fn serve(cluster: &Cluster, partitions: &BTreeMap<String, i32>, commands: &Recei
         let was_shut = shut;
         shut = !refusing.is_empty() && lifts == 0;
         if shut || was_shut {
-            cluster.clear_request_errors(RDKafkaApiKey::Produce);
-        }
-        if shut {
-            cluster.request_errors(RDKafkaApiKey::Produce, &[REFUSAL; REFUSALS_READY_COUNT]);
+            awake(cluster, || {
+                cluster.clear_request_errors(RDKafkaApiKey::Produce);
+                if shut {
+                    cluster.request_errors(RDKafkaApiKey::Produce, &[REFUSAL; REFUSALS_READY_COUNT]);
+                }
+            });
         }
     }
 }
@@ -335,8 +339,8 @@ mod tests {
             slipped += u32::from(produce(&sender, "chat-messages", b"x").await.is_ok());
             // One that comes just while it sees to its refusals.
             assert!(slipped <= 1, "{slipped} of 51");
-            let lift = gate.lift();
-            until(&sender, "chat-messages", true).await.unwrap();
+            let lift = gate.lift().await;
+            produce(&sender, "chat-messages", b"x").await.unwrap();
             drop(lift);
             until(&sender, "chat-messages", false).await.unwrap_err();
             gate.accept("chat-messages");

@@ -131,6 +131,11 @@ impl Backlog {
         state.not_before = None;
     }
 
+    /// Whether the last batch with its records failed in its part.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failures_in_a_row > 0
+    }
+
     /// Puts records in flight back to the front, not to be delivered before the time that `delay` gives for the number
     /// of failures in a row.
     pub(super) fn put_back(&self, records: Vec<Record>, delay: impl Fn(u32) -> Instant) {

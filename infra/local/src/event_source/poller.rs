@@ -233,7 +233,11 @@ where
 
     async fn process(&self, batch: &Batch, event: &Bytes, attempt: u32) -> Outcome {
         let (topic, counters) = (&self.topic, &self.topic.counters);
-        let lift = topic.gate.as_ref().filter(|_| attempt > 0).map(|gate| gate.lift());
+        let has_failed = attempt > 0 || self.backlogs_of(batch).any(Backlog::has_failed);
+        let lift = match topic.gate.as_ref().filter(|_| has_failed) {
+            Some(gate) => Some(gate.lift().await),
+            None => None,
+        };
         let answer = (self.invoke)(event.clone()).await;
         drop(lift);
         counters.batches.fetch_add(1, Ordering::Relaxed);
@@ -282,6 +286,10 @@ where
                 backlog.put_back(failed, |failures_in_a_row| Instant::now() + retry_delay(failures_in_a_row));
             }
         }
+    }
+
+    fn backlogs_of(&self, batch: &Batch) -> impl Iterator<Item = &Backlog> {
+        self.backlogs().filter(|backlog| batch.partitions.contains_key(&backlog.partition))
     }
 
     fn backlogs(&self) -> impl Iterator<Item = &Backlog> {

@@ -591,11 +591,24 @@ async fn a_large_backlog_refuses_records_and_loses_none() {
 /// A function that cannot get past its batch without writing a record itself must not wait for its own progress.
 #[tokio::test]
 async fn a_repeated_batch_may_write_records_although_they_are_refused() {
+    let failed_item = || {
+        Ok(json!({"batchItemFailures": [{"itemIdentifier": {"topic-partition": "chat-messages-0", "offset": 0}}]})
+            .to_string()
+            .into())
+    };
+    may_write_records_although_they_are_refused(Responses::Whole, failed).await;
+    may_write_records_although_they_are_refused(Responses::Partial, failed_item).await;
+}
+
+async fn may_write_records_although_they_are_refused(
+    responses: Responses,
+    failure: fn() -> Result<Bytes, InvokeError>,
+) {
     let cluster = Cluster::start(3);
     cluster.send_all(0, 0..3).await;
     cluster.broker.gate().refuse("other");
     let deadline = Instant::now() + PATIENCE;
-    while cluster.send(1, "x").await.is_ok() {
+    while cluster.send(0, "x").await.is_ok() {
         assert!(Instant::now() < deadline, "never refused");
     }
     let producer = cluster.producer.clone();
@@ -604,10 +617,10 @@ async fn a_repeated_batch_may_write_records_although_they_are_refused() {
         async move {
             let record = FutureRecord::<str, str>::to("chat-messages-dlt").key("room").payload("poison").partition(0);
             let sent = producer.send(record, Duration::ZERO).await;
-            if sent.is_ok() { Ok(Bytes::new()) } else { failed() }
+            if sent.is_ok() { Ok(Bytes::from_static(br#"{"batchItemFailures":[]}"#)) } else { failure() }
         }
     };
-    let source = start(cluster.config(), write_dead_letter).await.unwrap();
+    let source = start(EventSourceConfig { responses, ..cluster.config() }, write_dead_letter).await.unwrap();
     assert!(source.drained(PATIENCE).await);
     assert!(source.counts().failures >= 1);
     source.stop().await;
