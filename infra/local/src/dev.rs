@@ -14,14 +14,14 @@
 //! Anybody who reaches these is anybody in the chat. So they answer only to a name of this machine itself (another name
 //! that leads here is DNS rebinding) and not to pages of other origins.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -29,6 +29,7 @@ use serde_json::json;
 use tokio::sync::RwLock;
 
 use crate::{
+    asker,
     embedded::Gate,
     event_source::EventSource,
     exposition,
@@ -64,7 +65,7 @@ impl Dev {
 
     /// Answers a call; `path` is its path, split at slashes and decoded.
     pub(crate) async fn answer(&self, functions: &Functions, path: &[&str], request: Request<Incoming>) -> Answer {
-        if !is_own(request.headers()) {
+        if !asker::is_own(request.headers()) {
             return message(
                 StatusCode::FORBIDDEN,
                 "use localhost or 127.0.0.1, from a page of this server or from none",
@@ -157,18 +158,6 @@ async fn sweep(functions: &Functions) -> Answer {
     }
 }
 
-/// Whether a request came by a name of this machine, and from no page of another server.
-fn is_own(headers: &HeaderMap) -> bool {
-    let of_header = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let is_local = |authority: &str| {
-        let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
-        name.eq_ignore_ascii_case("localhost") || name.parse() == Ok(Ipv4Addr::LOCALHOST)
-    };
-    let host = of_header(HOST).unwrap_or_default();
-    let origin_is_own = of_header(ORIGIN).is_none_or(|origin| origin.strip_prefix("http://").is_some_and(is_local));
-    is_local(host) && origin_is_own
-}
-
 fn metrics(functions: &Functions) -> Answer {
     let mut answer = Response::new(Full::from(exposition::text(&functions.figures())));
     let headers = answer.headers_mut();
@@ -204,27 +193,6 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(host: &str, origin: Option<&str>, expected: bool) {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, host.parse().unwrap());
-        if let Some(origin) = origin {
-            headers.insert(ORIGIN, origin.parse().unwrap());
-        }
-        assert_eq!(is_own(&headers), expected, "{host} {origin:?}");
-    }
-
-    #[test]
-    fn only_names_of_this_machine_are_answered() {
-        check("localhost:8787", None, true);
-        check("127.0.0.1", None, true);
-        check("LOCALHOST:8787", Some("http://localhost:8787"), true);
-        check("rebound.example:8787", None, false);
-        check("127.0.0.1.example", None, false);
-        check("localhost:8787", Some("https://evil.example"), false);
-        check("localhost:8787", Some("null"), false);
-        assert!(!is_own(&HeaderMap::new()));
-    }
 
     #[test]
     fn parameters_are_decoded() {

@@ -12,12 +12,14 @@
 //! | [`schedule`] | EventBridge: the schedule of the sweeper |
 //! | [`dev`] | what only this runtime has: the page, tokens, switches for tests |
 //! | [`exposition`] | the functions' figures for Prometheus |
+//! | [`asker`] | who asks: a program of this machine, or a page |
 //!
 //! Order of start: the port, the functions' build, broker and tables, the processes, the gateway, the event source, the
 //! schedule.
 //! [`runtime`] has it, and the order of the end.
 
 mod announcement;
+mod asker;
 mod cli;
 mod dev;
 mod embedded;

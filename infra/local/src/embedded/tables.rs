@@ -1,5 +1,8 @@
 //! The embedded DynamoDB: dynoxide's HTTP server on a loopback port, on SQLite in memory or in one file.
 //!
+//! dynoxide answers the pages of every site, as DynamoDB does, but checks no signature, and whatever stood in front of
+//! it could be passed by on its own port. So it listens where no page finds it: see [`listen`].
+//!
 //! What differs from the service: writes are one at a time, so no transaction ever conflicts; every table is active at
 //! once; items past their expiry are removed when the tables are opened and otherwise stay.
 //!
@@ -7,7 +10,7 @@
 
 use std::{
     io,
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -56,7 +59,7 @@ impl Tables {
         let directory = data.map(Path::to_path_buf);
         let opened = tokio::task::spawn_blocking(move || open(directory));
         let database = opened.await.map_err(io::Error::other)??;
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let listener = listen()?;
         listener.set_nonblocking(true)?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let threads =
@@ -96,6 +99,13 @@ impl Drop for Tables {
     }
 }
 
+/// Any port of a loopback address that nobody can guess, where the system has more than 127.0.0.1, as Linux does.
+fn listen() -> io::Result<TcpListener> {
+    let [second, third, fourth] = rand::random();
+    TcpListener::bind((Ipv4Addr::new(127, second, third, fourth), 0))
+        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+}
+
 fn open(directory: Option<PathBuf>) -> Result<Database, TablesError> {
     let Some(directory) = directory else { return Ok(Database::memory()?) };
     if let Err(error) = std::fs::create_dir_all(&directory) {
@@ -115,6 +125,8 @@ fn open(directory: Option<PathBuf>) -> Result<Database, TablesError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{SocketAddr, TcpStream};
+
     use aws_sdk_dynamodb::types::AttributeValue;
 
     use super::*;
@@ -130,6 +142,16 @@ mod tests {
         let get = client.get_item().table_name("chat").key("PK", text("ROOM#r")).key("SK", text("HEAD"));
         let item = get.consistent_read(true).send().await.unwrap().item?;
         item["name"].as_s().ok().cloned()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_page_does_not_find_the_tables() {
+        let (tables, others) = (Tables::start(None).await.unwrap(), Tables::start(None).await.unwrap());
+        let address = |tables: &Tables| -> SocketAddr { tables.endpoint().replace("http://", "").parse().unwrap() };
+        let (tables, others) = (address(&tables), address(&others));
+        assert!(tables.ip().is_loopback() && tables.ip() != others.ip(), "{tables} {others}");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, tables.port())).is_err(), "{tables}");
     }
 
     #[tokio::test]

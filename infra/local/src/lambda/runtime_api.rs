@@ -28,7 +28,7 @@ use super::{
     environment::{Environment, Handed},
     pool::Pool,
 };
-use crate::identifier;
+use crate::{asker, identifier};
 
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
 const DEADLINE_MS: &str = "lambda-runtime-deadline-ms";
@@ -90,6 +90,10 @@ pub(super) async fn serve(listener: TcpListener, pool: Pool, environment: Arc<En
 
 async fn answer(pool: &Pool, environment: &Arc<Environment>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
+    // A page could take invocations away with a picture's address.
+    if !asker::is_program(&head.headers) {
+        return status(StatusCode::FORBIDDEN);
+    }
     let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
     match (&head.method, path.as_slice()) {
         (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next(pool, environment).await,

@@ -6,6 +6,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
@@ -43,6 +45,7 @@ async fn handle(event: lambda_runtime::LambdaEvent<Value>) -> Result<Value, lamb
             "echo": event.payload,
             "arn": event.context.invoked_function_arn,
             "trace": event.context.xray_trace_id,
+            "runtime_api": std::env::var("AWS_LAMBDA_RUNTIME_API").unwrap(),
             "rest_ms": event.context.deadline().duration_since(SystemTime::now()).unwrap().as_millis() as u64,
             "variables": std::env::vars().map(|(name, _)| name).collect::<Vec<_>>(),
         })),
@@ -119,6 +122,37 @@ async fn an_event_is_answered_with_a_real_deadline_in_a_clean_environment() {
     functions.stop().await;
     assert!(functions.running().is_empty());
     assert!(matches!(functions.invoke("echo", Bytes::new()).await, Err(InvokeError::Unavailable)));
+}
+
+/// Asks a Runtime API as whoever sends these headers; the status.
+async fn ask(runtime_api: &str, (method, path): (&str, &str), headers: &str) -> u16 {
+    let mut stream = TcpStream::connect(runtime_api).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn no_page_takes_part_in_a_runtime_api() {
+    let functions = start(spec()).await;
+    let runtime_api = invoke(&functions, json!({})).await.unwrap()["runtime_api"].as_str().unwrap().to_owned();
+    let own = format!("Host: {runtime_api}");
+    let answer = ("POST", "/2018-06-01/runtime/invocation/nobody/response");
+    assert_eq!(ask(&runtime_api, answer, &own).await, 400, "there is no such invocation");
+    for headers in [
+        format!("{own}\r\nOrigin: https://evil.example"),
+        format!("{own}\r\nOrigin: http://{runtime_api}"),
+        format!("{own}\r\nSec-Fetch-Site: cross-site"),
+        "Host: evil.example".to_owned(),
+    ] {
+        for call in [answer, ("GET", "/2018-06-01/runtime/invocation/next")] {
+            assert_eq!(ask(&runtime_api, call, &headers).await, 403, "{call:?} {headers}");
+        }
+    }
+    assert!(invoke(&functions, json!({})).await.is_ok());
+    functions.stop().await;
 }
 
 #[tokio::test]
