@@ -1,5 +1,6 @@
 //! The topics that `infra/topics.json` declares ([`declared`]), how they come to be on a cluster ([`see_to`]), how one
-//! gets more partitions ([`Raise`]), and what to set right where a client does not reach them ([`advice()`]).
+//! gets more partitions ([`Raise`]), what to set right where a client does not reach them ([`advice()`]), and what a
+//! client reads of a record's headers ([`readable_headers`]).
 //!
 //! Explicit (nothing relies on automatic creation) and idempotent. What exists is checked and never changed: another
 //! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
@@ -8,6 +9,7 @@
 
 mod advice;
 mod cluster;
+mod headers;
 mod raise;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use serde::Deserialize;
 
 pub use advice::{advice, entry_advice};
 use cluster::Cluster;
+pub use headers::readable_headers;
 pub use raise::Raise;
 
 const MILLISECONDS_PER_HOUR: u64 = 3_600_000;

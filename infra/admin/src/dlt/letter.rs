@@ -7,7 +7,8 @@ use common::kafka_event::Header;
 use common::record::origin::{InvalidOrigin, Origin, left_out_bytes};
 use common::record::{self, Undecodable};
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
+use topics::readable_headers;
 
 use super::{Unreplayable, is_origin_topic};
 
@@ -54,14 +55,13 @@ pub(crate) struct Letter {
 impl Letter {
     /// A record as the client read it.
     pub(crate) fn of(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().map(|headers| {
-            headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
-        });
+        let headers = readable_headers(message);
+        let headers = headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)));
         Self {
             id: LetterId { partition: message.partition(), offset: message.offset() },
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: headers.unwrap_or_default(),
+            headers: headers.collect(),
         }
     }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rdkafka::{
     Message, Timestamp,
-    message::{BorrowedMessage, Headers},
+    message::{BorrowedMessage, Header},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use topics::readable_headers;
 
 /// What Kafka's record format adds to a small record, roughly; only the reckoning of backlogs uses it.
 const FRAMING_BYTES: usize = 70;
@@ -45,11 +46,9 @@ impl Record {
     /// # Errors
     /// Never for what a broker can send; serialisation has no other way to say so.
     pub(super) fn read(message: &BorrowedMessage<'_>) -> Result<Self, serde_json::Error> {
-        let headers: Vec<_> = message
-            .headers()
-            .map(|headers| headers.iter().map(|header| (header.key, header.value)).collect())
-            .unwrap_or_default();
-        let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
+        let headers = readable_headers(message);
+        let header_bytes: usize =
+            headers.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
         let (timestamp, timestamp_type) = match message.timestamp() {
             Timestamp::CreateTime(ms) => (ms, "CREATE_TIME"),
             Timestamp::LogAppendTime(ms) => (ms, "LOG_APPEND_TIME"),
@@ -63,7 +62,7 @@ impl Record {
             timestamp_type,
             key: message.key().map(|key| BASE64_STANDARD.encode(key)),
             value: message.payload().map(|value| BASE64_STANDARD.encode(value)),
-            headers: headers.into_iter().map(header).collect(),
+            headers: headers.iter().map(json_of).collect(),
         })?;
         let body_bytes = message.key_len() + message.payload_len();
         Ok(Self {
@@ -75,6 +74,7 @@ impl Record {
     }
 }
 
-fn header<'a>((name, value): (&'a str, Option<&[u8]>)) -> BTreeMap<&'a str, Vec<i8>> {
-    value.map(|bytes| (name, bytes.iter().map(|byte| byte.cast_signed()).collect())).into_iter().collect()
+fn json_of<'a>(header: &Header<'a, &[u8]>) -> BTreeMap<&'a str, Vec<i8>> {
+    let value = header.value.map(|bytes| (header.key, bytes.iter().map(|byte| byte.cast_signed()).collect()));
+    value.into_iter().collect()
 }
