@@ -73,7 +73,9 @@ fn variables(groups: &BTreeMap<String, String>, name: &str) -> BTreeSet<String> 
 /// The names that a function takes from the settings' module, itself or by starting as a function.
 fn names_of(function: &str) -> BTreeSet<String> {
     let folder = format!("functions/{function}/src");
-    let sources = names_in(&folder).into_iter().map(|file| read(&format!("{folder}/{file}")));
+    // What stands in a folder is tests.
+    let files = names_in(&folder).into_iter().filter(|name| name.ends_with(".rs"));
+    let sources = files.map(|file| read(&format!("{folder}/{file}")));
     let mut names = BTreeSet::new();
     for source in sources.chain([read("common/src/function.rs")]) {
         let lists = source.split("::config::{").skip(1).filter_map(|rest| rest.split('}').next());

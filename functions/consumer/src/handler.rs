@@ -18,6 +18,7 @@ use common::store::{Store, StoreError};
 use common::telemetry::trace::{self, TraceContext};
 use common::time::Time;
 use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, Span};
 
@@ -39,6 +40,8 @@ pub(crate) struct Consumer {
     pub(crate) topic_prefix: TopicPrefix,
     pub(crate) producer: Producer,
     pub(crate) outbound: Outbound,
+    /// As many permits as connections may be posted to at once.
+    pub(crate) posts: Semaphore,
     pub(crate) partial_batch_responses: bool,
     pub(crate) stomp_message_bytes: usize,
     pub(crate) metrics: Arc<Metrics>,

@@ -26,6 +26,8 @@ use common::store::Store;
 use common::time::time_left;
 use handler::Consumer;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use post::POSTS_AT_ONCE;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// What is kept of the invocation's time to report what did not finish.
@@ -42,6 +44,7 @@ async fn main() -> Result<(), Error> {
         topic_prefix: kafka.topic_prefix.clone(),
         producer: Producer::new(kafka, Arc::clone(metrics))?,
         outbound: Outbound::new(OutboundConfig::new(environment)?, Arc::clone(metrics)),
+        posts: Semaphore::new(POSTS_AT_ONCE),
         partial_batch_responses: partial_batch_responses(environment)?,
         stomp_message_bytes: stomp_message_bytes(environment)?,
         metrics: Arc::clone(metrics),

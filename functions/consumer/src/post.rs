@@ -9,7 +9,6 @@ use common::codec::Push;
 use common::codec::frame::ServerFrame;
 use common::failure::Failure;
 use common::id::{ConnectionId, FrameId, RoomId, Seq};
-use common::limits::STOMP_SUBSCRIPTIONS_PER_ROOM_MAX;
 use common::metrics::{Count, Measure};
 use common::outbound::PostError;
 use common::room::event::RoomEvent;
@@ -24,10 +23,11 @@ use tracing::Instrument as _;
 use crate::frames::Frames;
 use crate::handler::Consumer;
 
-/// How many connections are posted to at once, per room.
-const POSTS_AT_ONCE: usize = 64;
-/// How many of one connection's marks of lag are written at once.
-const MARKS_AT_ONCE: usize = STOMP_SUBSCRIPTIONS_PER_ROOM_MAX;
+/// How many connections are posted to at once, whatever their rooms. Each has a socket, and a lag that is noted another
+/// one; with DynamoDB's and Kafka's they stay below the 1,024 files that an environment may have open (Lambda quotas).
+pub(crate) const POSTS_AT_ONCE: usize = 256;
+/// How many of them one room, or one user's signals, may have.
+const ROOM_POSTS_AT_ONCE: usize = 64;
 /// How often one frame is tried.
 const ATTEMPTS_MAX: u32 = 3;
 /// How long one connection may take for all of a batch's frames.
@@ -121,7 +121,7 @@ impl<'a> PostOffice<'a> {
     async fn post_side_by_side(&self, room: Option<&RoomId>, parcels: Parcels, now: Time) -> Result<(), Failure> {
         futures_util::stream::iter(parcels)
             .map(|(connection, parcel)| self.post_parcel(room, connection, parcel, now))
-            .buffer_unordered(POSTS_AT_ONCE)
+            .buffer_unordered(ROOM_POSTS_AT_ONCE)
             .try_collect()
             .await
     }
@@ -135,6 +135,8 @@ impl<'a> PostOffice<'a> {
     ) -> Result<(), Failure> {
         let lane = self.lane(&connection);
         let mut missed = lane.lock().await;
+        // Behind its lane, where nobody waits with one; before its budget, which is the connection's own.
+        let _permit = self.consumer.posts.acquire().await.expect("nobody closes it");
         let (attempts_max, budget) = match room {
             None => (1, SIGNAL_BUDGET),
             Some(_) if parcel.has_resync() => (ATTEMPTS_MAX, LAGGED_BUDGET),
@@ -214,10 +216,12 @@ impl<'a> PostOffice<'a> {
     async fn settle(&self, room: Option<&RoomId>, parcel: &Parcel) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::PostedEvents, parcel.events);
         let Some(room) = room else { return Ok(()) };
-        let covered = parcel.subscriptions.iter().filter_map(|(subscription, resync)| Some((subscription, (*resync)?)));
-        let clears: Vec<_> =
-            covered.map(|(subscription, seq)| self.consumer.store.clear_lagged(room, subscription, seq)).collect();
-        Ok(futures_util::stream::iter(clears).buffer_unordered(MARKS_AT_ONCE).try_collect().await?)
+        for (subscription, resync) in &parcel.subscriptions {
+            if let Some(seq) = resync {
+                self.consumer.store.clear_lagged(room, subscription, *seq).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a connection that is gone. A failure here is no reason to post again.
@@ -238,11 +242,10 @@ impl<'a> PostOffice<'a> {
     ) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Lagged, 1);
         tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
-        let missed = parcel.subscriptions.iter().filter(|_| parcel.is_durable());
-        let marks: Vec<_> = missed
-            .map(|(subscription, _)| self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now))
-            .collect();
-        Ok(futures_util::stream::iter(marks).buffer_unordered(MARKS_AT_ONCE).try_collect().await?)
+        for (subscription, _) in parcel.subscriptions.iter().filter(|_| parcel.is_durable()) {
+            self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now).await?;
+        }
+        Ok(())
     }
 }
 
@@ -271,3 +274,6 @@ pub(crate) fn pack_signal(room: &RoomId, subscription: &RoomSubscription, push: 
     parcel.is_established = true;
     parcel.frames.push(Frames::One(push.to_signals(room, &subscription.terms.form)));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The post office, in front of a management API that this test serves.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::cache::Cache;
+use common::config::{Environment, KafkaConfig, OutboundConfig, StoreConfig};
+use common::metrics::Metrics;
+use common::outbound::Outbound;
+use common::producer::Producer;
+use common::store::Store;
+use futures_util::future::try_join_all;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Barrier, Semaphore};
+
+use super::*;
+
+const FRAME: &str = "the frame";
+const LIMIT: usize = 4;
+
+/// A management API that answers posts in groups, and how many there ever were at once.
+struct Management {
+    group: Barrier,
+    in_flight: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Management {
+    /// Starts one; its address.
+    async fn start(self: &Arc<Self>) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let management = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let management = Arc::clone(&management);
+                tokio::spawn(async move { management.answer(stream).await });
+            }
+        });
+        endpoint
+    }
+
+    async fn answer(&self, mut stream: TcpStream) {
+        loop {
+            let mut request = Vec::new();
+            while !request.ends_with(FRAME.as_bytes()) {
+                if stream.read_buf(&mut request).await.unwrap() == 0 {
+                    return;
+                }
+            }
+            let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(in_flight, Ordering::Relaxed);
+            self.group.wait().await;
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        }
+    }
+}
+
+/// A consumer that reaches nothing but this management API.
+fn consumer(endpoint: &str) -> Consumer {
+    let environment = Environment::of_pairs(&[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("MANAGEMENT_ENDPOINT", endpoint),
+        ("CHAT_TABLE", "chat"),
+        ("CONNECTIONS_TABLE", "connections"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+        ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
+    ]);
+    let (metrics, kafka) = (Arc::new(Metrics::new("consumer".to_owned())), KafkaConfig::new(&environment).unwrap());
+    Consumer {
+        store: Store::new(StoreConfig::new(&environment).unwrap(), Arc::clone(&metrics)),
+        cache: Cache::new(None, Arc::clone(&metrics)),
+        topic_prefix: kafka.topic_prefix.clone(),
+        producer: Producer::new(kafka, Arc::clone(&metrics)).unwrap(),
+        outbound: Outbound::new(OutboundConfig::new(&environment).unwrap(), Arc::clone(&metrics)),
+        posts: Semaphore::new(LIMIT),
+        partial_batch_responses: false,
+        stomp_message_bytes: 8_192,
+        metrics,
+    }
+}
+
+/// Sixteen rooms with 64 posts each had a socket for every one of them, and an environment has 1,024 at most.
+#[tokio::test]
+async fn rooms_share_what_may_be_posted_at_once() {
+    let (group, in_flight, most) = (Barrier::new(LIMIT), AtomicUsize::new(0), AtomicUsize::new(0));
+    let management = Arc::new(Management { group, in_flight, most });
+    let consumer = consumer(&management.start().await);
+    let now = Time::from_unix_ms(1_800_000_000_000);
+    let post_office = PostOffice::new(&consumer, now, Instant::now());
+    let rooms = ["one", "two", "three", "four"].map(|room| room.parse::<RoomId>().unwrap());
+    let posts = rooms.iter().map(|room| {
+        let connection = |number| format!("{room}-{number}").parse::<ConnectionId>().unwrap();
+        let parcel = || Parcel { frames: vec![FRAME.into()], events: 1, ..Parcel::default() };
+        post_office.post_all(room, (0..LIMIT).map(|number| (connection(number), parcel())).collect(), now)
+    });
+    try_join_all(posts).await.unwrap();
+    assert_eq!(management.most.load(Ordering::Relaxed), LIMIT);
+}
