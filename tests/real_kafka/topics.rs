@@ -1,11 +1,13 @@
 //! `admin topics apply`: topics come to be by it alone, as declared, and what breaks order is refused.
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use tests::admin::run;
 use tests::broker::Broker;
-use tests::cluster::{Variables, as_operator, with_own_topics};
+use tests::cluster::{Brokers, Variables, as_operator, with_own_topics};
 use tests::runtime::Ended;
 
 use crate::turn;
@@ -30,6 +32,19 @@ pub(crate) async fn refused(variables: &Variables, sentence: &str) {
     assert_eq!((code, output.as_slice()), (Some(1), [].as_slice()), "{log:?}");
     let [line] = log.as_slice() else { panic!("more than a sentence: {log:#?}") };
     assert!(line.starts_with("admin: ") && line.contains(sentence), "{line}");
+}
+
+fn admin(variables: &Variables) -> AdminClient<DefaultClientContext> {
+    let client: ClientConfig = Broker::new(variables).client();
+    client.create().unwrap()
+}
+
+/// What was set for a topic itself.
+async fn own_setting(admin: &AdminClient<DefaultClientContext>, topic: &str, setting: &str) -> Option<String> {
+    let answers = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let settings: ConfigResource = answers.unwrap().remove(0).unwrap();
+    let entry = settings.get(setting).filter(|entry| entry.source == ConfigSource::DynamicTopic);
+    entry.and_then(|entry| entry.value.clone())
 }
 
 #[tokio::test]
@@ -60,8 +75,7 @@ async fn nothing_is_made_beside_a_topic_that_is_not_as_declared() {
     let _turn = turn().await;
     let variables = as_operator(&with_own_topics());
     let name = format!("{}chat-presence", variables["KAFKA_TOPIC_PREFIX"]);
-    let client: ClientConfig = Broker::new(&variables).client();
-    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let admin = admin(&variables);
     let topic = NewTopic::new(&name, 6, TopicReplication::Fixed(-1)).set("retention.ms", "7200000");
     admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     refused(&variables, &format!("{name} has retention.ms=7200000, but 3600000 is declared")).await;
@@ -105,4 +119,47 @@ async fn a_cluster_may_cut_its_files_as_it_likes() {
     }
     let name = format!("{}chat-messages", variables["KAFKA_TOPIC_PREFIX"]);
     refused(&variables, &format!("{name} has segment.ms=604800000, but 86400000 is declared")).await;
+}
+
+/// With three replicas and `min.insync.replicas=1`, which is Kafka's own, a leader acknowledged alone, and the record
+/// was lost with it. (One broker has no other replica.)
+#[tokio::test]
+async fn what_is_acknowledged_is_not_lost_with_one_of_several_brokers() {
+    let _turn = turn().await;
+    let is_alone = Brokers::of_this_run().count() == 1;
+    let variables = as_operator(&with_own_topics());
+    let verify = with(&variables, &[("KAFKA_TOPICS", "verify")]);
+    let name = format!("{}chat-messages", variables["KAFKA_TOPIC_PREFIX"]);
+    let admin = admin(&variables);
+    // What else is told than what became of the topics.
+    let told = async |variables: &Variables, outcome: &str| {
+        let ended = run(variables, &APPLY).await;
+        assert_eq!(ended.output, lines(variables, outcome, [12, 12, 6, 6]), "{:?}", ended.log);
+        ended.log
+    };
+    let lone =
+        "admin: the cluster has one broker, and what it has acknowledged is lost with it: keep it for development";
+    let expected = if is_alone { vec![lone.to_owned()] } else { Vec::new() };
+    assert_eq!(told(&variables, "made").await, expected);
+    assert_eq!(told(&variables, "is there").await, expected);
+    assert_eq!(told(&verify, "is there").await, expected);
+    let own = async |setting| own_setting(&admin, &name, setting).await;
+    assert_eq!(own("unclean.leader.election.enable").await.as_deref(), Some("false"));
+    assert_eq!(own("min.insync.replicas").await.as_deref(), if is_alone { None } else { Some("2") });
+
+    for (setting, value) in [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")] {
+        let declared = [("retention.ms", "604800000"), ("segment.ms", "86400000"), ("max.message.bytes", "1048588")];
+        let altered = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(setting, value);
+        let altered = declared.iter().fold(altered, |altered, (setting, value)| altered.set(setting, value));
+        admin.alter_configs(&[altered], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        if is_alone {
+            assert_eq!(told(&variables, "is there").await, expected, "{setting}");
+        } else {
+            let risk = format!("{name} has {setting}={value}: ");
+            refused(&variables, &risk).await;
+            // Whoever else makes the topics is told, too.
+            let log = told(&verify, "is there").await;
+            assert!(log.len() == 1 && log[0].starts_with(&format!("admin: {risk}")), "{log:?}");
+        }
+    }
 }

@@ -74,8 +74,9 @@ fn provision_may_take_as_long_as_its_limits_together() {
     let answer_s = limit_s("infra/topics/src/cluster.rs", "ANSWER_LIMIT");
     let leaders_s = limit_s("infra/topics/src/cluster.rs", "LEADERS_LIMIT");
     let topics = u64::try_from(read_json("infra/topics.json").as_object().unwrap().len()).unwrap();
-    // What there is, what it keeps, what is made; of each topic, the leaders, asked for once more at the limit's end.
-    let kafka_s = 3 * answer_s + topics * (leaders_s + answer_s);
+    // What there is, what it keeps, what is made. With two questions each: how that may be lost, what the brokers give to
+    // what is made, how this may be lost. Of each topic, the leaders, asked for once more at the limit's end.
+    let kafka_s = (3 + 3 * 2) * answer_s + topics * (leaders_s + answer_s);
     let cloud_formation_s = limit_s("functions/provision/src/handler.rs", "ANSWER_TIMEOUT");
     for (name, stack) in stacks() {
         let timeout_s = stack.function("provision").properties["Timeout"].as_u64().unwrap();

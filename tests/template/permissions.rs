@@ -59,7 +59,10 @@ fn calls<'a>(function: &'a str, topics: &'a str, statement: &'a Value) -> impl I
             ("kafka-cluster", "WriteData") => ("topics".to_owned(), topic(resource)),
             ("kafka-cluster", "CreateTopic") => ("topics, made".to_owned(), topic(resource)),
             // Goes with these, and gives nothing away.
-            ("kafka-cluster", "DescribeTopic" | "DescribeTopicDynamicConfiguration") => return None,
+            (
+                "kafka-cluster",
+                "DescribeTopic" | "DescribeTopicDynamicConfiguration" | "DescribeClusterDynamicConfiguration",
+            ) => return None,
             _ => panic!("{function} may {action}"),
         };
         assert!(!what.contains('*') && !on.contains('*'), "{function} may {action} on {resource}");

@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
 use common::http::Client;
-use topics::TopicError;
+use topics::{Risk, TopicError};
 
 use crate::event::{Event, RequestType};
 
@@ -54,7 +54,8 @@ impl Provision {
     async fn apply(&self) -> Result<(), ProvisionError> {
         let environment = &self.environment;
         let (config, care) = (KafkaConfig::new(environment)?, topic_care(environment)?);
-        topics::see_to(care, &config.client, &config.context, config.topics()).await?;
+        let tell = |risk: &Risk| tracing::warn!(%risk, "acknowledged records may be lost");
+        topics::see_to(care, &config.client, &config.context, config.topics(), tell).await?;
         Ok(())
     }
 }

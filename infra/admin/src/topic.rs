@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
 use common::producer::DEAD_LETTER_TOPIC;
-use topics::{Applied, Care, Raise, Scale, Topic, TopicError};
+use topics::{Applied, Care, Raise, Risk, Scale, Topic, TopicError};
 
 /// What to do with the topics.
 #[derive(Debug, Subcommand)]
@@ -76,7 +76,8 @@ pub(crate) async fn run(command: &TopicsCommand) -> Result<(), TopicsError> {
 }
 
 async fn apply(config: &KafkaConfig, care: Care) -> Result<(), TopicsError> {
-    for (topic, outcome) in topics::see_to(care, &config.client, &config.context, config.topics()).await? {
+    let tell = |risk: &Risk| eprintln!("admin: {risk}");
+    for (topic, outcome) in topics::see_to(care, &config.client, &config.context, config.topics(), tell).await? {
         println!("{}", line(&topic, outcome));
     }
     Ok(())

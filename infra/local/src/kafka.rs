@@ -112,10 +112,9 @@ impl Kafka {
     /// # Errors
     /// They are not as declared, or one of the two does not reach them.
     pub(crate) async fn see_to_topics(&self) -> Result<(), TopicError> {
-        for (care, client) in [(self.care, &self.operator), (Care::Verify, &self.client)] {
-            topics::see_to(care, client, &DefaultConsumerContext, self.topics()).await?;
-        }
-        Ok(())
+        // What one machine may lose is told by whoever makes a cluster ready for more: `admin topics apply`.
+        topics::see_to(self.care, &self.operator, &DefaultConsumerContext, self.topics(), |_| {}).await?;
+        topics::look_for(&self.client, &DefaultConsumerContext, &self.topics()).await
     }
 
     /// `host:port` of the brokers to start from, joined by commas.

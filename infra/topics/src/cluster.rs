@@ -1,15 +1,22 @@
 //! A cluster's answers and changes, topic by topic.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, ConfigResourceResult, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::OnceCell;
 
+use crate::durability::{DEFAULT_REPLICATION, Defaults, MIN_IN_SYNC_REPLICAS, Risk, Told, UNCLEAN_LEADER_ELECTION};
 use crate::{Topic, TopicError, entry_advice};
 
 /// How long the cluster may take for an answer, and to give a new topic its leaders.
@@ -26,6 +33,8 @@ pub(crate) type Ends = Vec<i64>;
 pub(crate) struct Cluster<C: ConsumerContext + 'static> {
     /// Asks: unlike an admin client it never makes a topic by asking for it, and it tells why nobody answers.
     consumer: Arc<BaseConsumer<C>>,
+    /// Makes and changes, and asks about settings.
+    admin: OnceCell<AdminClient<C>>,
     servers: String,
     client: ClientConfig,
     context: C,
@@ -41,12 +50,15 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
         // Without a group's name the client takes no assignment; it never joins the group.
         asking.set("group.id", "madang-topics").set("allow.auto.create.topics", "false");
         let consumer = Arc::new(asking.create_with_context(context.clone())?);
-        Ok(Self { consumer, servers, client, context: context.clone() })
+        Ok(Self { consumer, admin: OnceCell::new(), servers, client, context: context.clone() })
     }
 
-    /// A client for one change, or one question about settings. It asks for no token by itself, so it is given one that
-    /// outlasts it.
-    fn admin(&self) -> Result<AdminClient<C>, TopicError> {
+    async fn admin(&self) -> Result<&AdminClient<C>, TopicError> {
+        self.admin.get_or_try_init(async || self.make_admin()).await
+    }
+
+    /// It asks for no token by itself, so it is given one, which outlasts all that is done with it.
+    fn make_admin(&self) -> Result<AdminClient<C>, TopicError> {
         let admin: AdminClient<C> = self.client.create_with_context(self.context.clone())?;
         if self.client.get("sasl.mechanism") == Some("OAUTHBEARER") {
             let token =
@@ -83,9 +95,7 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
         if topics.is_empty() {
             return Ok(());
         }
-        let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
-        let answers = self.admin()?.describe_configs(&specifiers, &options()).await?;
-        for (topic, answer) in topics.iter().zip(answers) {
+        for (topic, answer) in topics.iter().zip(self.settings(topics).await?) {
             let settings = answer.map_err(|cause| TopicError::Refused { topic: topic.name.clone(), cause })?;
             for (setting, declared) in topic.settings() {
                 let found = settings.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
@@ -97,22 +107,87 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
         Ok(())
     }
 
-    /// Makes topics. One that somebody else has made meanwhile is taken as it is.
+    /// How the records of topics may be lost, as far as the cluster tells.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn risks(&self, topics: &[Topic]) -> Result<BTreeSet<Risk>, TopicError> {
+        if topics.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let metadata = self.metadata().await?;
+        let replicas: Vec<usize> = topics.iter().map(|topic| replica_count(&metadata, &topic.name)).collect();
+        // Of single replicas there is nothing to ask, and an embedded broker would not answer.
+        let answers = if replicas.iter().any(|replicas| *replicas > 1) {
+            // Whoever may not know a topic's settings may well use it.
+            self.settings(topics).await.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let mut answers = answers.into_iter().map(Result::ok);
+        let risks = topics.iter().zip(replicas).flat_map(|(topic, replicas)| {
+            let settings = answers.next().flatten();
+            let told = Told {
+                brokers: metadata.brokers().len(),
+                replicas,
+                min_in_sync_replicas: value(settings.as_ref(), MIN_IN_SYNC_REPLICAS),
+                unclean_leader_election: value(settings.as_ref(), UNCLEAN_LEADER_ELECTION),
+            };
+            told.risks(&topic.name)
+        });
+        Ok(risks.collect())
+    }
+
+    /// What topics are given that say nothing of it, as far as the cluster tells.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn defaults(&self) -> Result<Defaults, TopicError> {
+        let metadata = self.metadata().await?;
+        let brokers: Vec<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
+        let settings = match brokers.as_slice() {
+            // All have the same configuration.
+            [first, _, ..] => {
+                let first = [ResourceSpecifier::Broker(*first)];
+                let answers = self.admin().await?.describe_configs(&first, &options()).await;
+                answers.unwrap_or_default().pop().and_then(Result::ok)
+            }
+            // One has one replica to give, whatever is set.
+            _ => None,
+        };
+        Ok(Defaults {
+            brokers: brokers.len(),
+            replicas: value(settings.as_ref(), DEFAULT_REPLICATION),
+            min_in_sync_replicas: value(settings.as_ref(), MIN_IN_SYNC_REPLICAS),
+        })
+    }
+
+    /// What the cluster says of topics' settings, in their order.
+    async fn settings(&self, topics: &[Topic]) -> Result<Vec<ConfigResourceResult>, TopicError> {
+        let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        Ok(self.admin().await?.describe_configs(&specifiers, &options()).await?)
+    }
+
+    /// Makes topics, each with these settings beside its own. One that somebody else has made meanwhile is taken as it
+    /// is.
     ///
     /// # Errors
     /// The cluster refuses one, or does not answer.
-    pub(crate) async fn make(&self, topics: &[Topic]) -> Result<(), TopicError> {
+    pub(crate) async fn make(&self, topics: &[Topic], more: &[(&'static str, String)]) -> Result<(), TopicError> {
         if topics.is_empty() {
             return Ok(());
         }
-        let texts = |topic: &Topic| topic.settings().map(|(name, value)| (name, value.to_string())).collect();
+        let texts = |topic: &Topic| {
+            let own = topic.settings().map(|(name, value)| (name, value.to_string()));
+            own.chain(more.iter().cloned()).collect()
+        };
         let settings: Vec<Vec<(&str, String)>> = topics.iter().map(texts).collect();
         let new = topics.iter().zip(&settings).map(|(topic, settings)| {
             let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
             settings.iter().fold(new, |new, (name, value)| new.set(name, value))
         });
         let new: Vec<NewTopic<'_>> = new.collect();
-        for answer in self.admin()?.create_topics(&new, &options()).await? {
+        for answer in self.admin().await?.create_topics(&new, &options()).await? {
             match answer {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, cause)) => return Err(TopicError::Refused { topic, cause }),
@@ -192,7 +267,8 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
     /// # Errors
     /// The cluster refuses, or does not answer.
     pub(crate) async fn add_partitions(&self, topic: &str, partitions: usize) -> Result<(), TopicError> {
-        for answer in self.admin()?.create_partitions(&[NewPartitions::new(topic, partitions)], &options()).await? {
+        let new = [NewPartitions::new(topic, partitions)];
+        for answer in self.admin().await?.create_partitions(&new, &options()).await? {
             answer.map_err(|(topic, cause)| TopicError::Refused { topic, cause })?;
         }
         Ok(())
@@ -250,6 +326,18 @@ fn cause(consumer: &BaseConsumer<impl ConsumerContext>, error: &KafkaError) -> R
 fn partition_count(metadata: &Metadata, topic: &str) -> usize {
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     found.map_or(0, |found| found.partitions().len())
+}
+
+/// The replicas of the partition that has fewest.
+fn replica_count(metadata: &Metadata, topic: &str) -> usize {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let partitions = found.map(|found| found.partitions()).unwrap_or_default();
+    partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default()
+}
+
+/// What a setting is, where it is told.
+fn value<T: FromStr>(settings: Option<&ConfigResource>, name: &str) -> Option<T> {
+    settings?.get(name)?.value.as_ref()?.parse().ok()
 }
 
 fn has_leaders(metadata: &Metadata, topic: &str) -> bool {

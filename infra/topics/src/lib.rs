@@ -6,13 +6,16 @@
 //! number of partitions sends rooms to other partitions, which breaks their order unless it is done in steps, and
 //! records that are kept longer outlive the memory for retries. Everything is checked before anything is made. Where the
 //! cluster's own management makes the topics, they are only looked for ([`Care::Verify`]).
+//!
+//! What is acknowledged must not be lost with one broker: topics are made so, and one that is not is a [`Risk`].
 
 mod advice;
 mod cluster;
+mod durability;
 mod headers;
 mod raise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use rdkafka::ClientConfig;
@@ -22,6 +25,7 @@ use serde::Deserialize;
 
 pub use advice::{advice, entry_advice};
 use cluster::Cluster;
+pub use durability::Risk;
 pub use headers::readable_headers;
 pub use raise::Raise;
 
@@ -137,6 +141,9 @@ pub enum TopicError {
         /// What it should be.
         declared: u64,
     },
+    /// Acknowledged records may be lost.
+    #[error(transparent)]
+    Risk(#[from] Risk),
     /// The cluster does not make a topic, or does not tell what it keeps.
     #[error("{topic} cannot be made or looked at: {cause}{}", way_round(*.cause))]
     Refused {
@@ -181,7 +188,8 @@ pub enum Care {
     /// `make`: missing ones are made as declared, the others checked.
     #[default]
     Make,
-    /// `make-without-segments`: the same, but for `segment.ms`, on a cluster that lets nobody choose it.
+    /// `make-without-segments`: the same on a cluster that lets nobody choose `segment.ms`, and has its own settings
+    /// against loss.
     MakeWithoutSegments,
     /// `verify`: they are made by other means, and have to be there with their partitions.
     Verify,
@@ -245,59 +253,86 @@ pub fn declared(scale: Scale) -> Vec<Topic> {
     topics.into_iter().map(topic).collect()
 }
 
-/// Sees to these topics in one of the ways, and says what became of each.
+/// Sees to these topics in one of the ways, and says what became of each. Tells how acknowledged records may be lost,
+/// where that is no error.
 ///
 /// # Errors
-/// As [`TopicError`] says; then nothing was made, unless the cluster refused one or gave it no leaders.
+/// As [`TopicError`] says; then nothing was made, unless the cluster refused one, gave it no leaders or settings that are
+/// a [`Risk`], of which it had told nothing before.
 pub async fn see_to(
     care: Care,
     client: &ClientConfig,
     context: &(impl ConsumerContext + Clone + 'static),
     topics: Vec<Topic>,
+    tell: impl FnMut(&Risk),
 ) -> Result<Vec<(Topic, Applied)>, TopicError> {
+    let cluster = Cluster::open(client, context)?;
     let topics = match care {
         Care::Make | Care::Verify => topics,
         Care::MakeWithoutSegments => topics.into_iter().map(Topic::without_segments).collect(),
     };
-    let outcomes = match care {
-        Care::Make | Care::MakeWithoutSegments => apply(client, context, &topics).await?,
-        Care::Verify => verify(client, context, &topics).await.map(|()| vec![Applied::Kept; topics.len()])?,
+    let (outcomes, risks) = match care {
+        Care::Make | Care::MakeWithoutSegments => apply(care, &cluster, &topics).await?,
+        Care::Verify => {
+            verify(&cluster, &topics).await?;
+            (vec![Applied::Kept; topics.len()], cluster.risks(&topics).await?)
+        }
     };
+    risks.iter().for_each(tell);
     Ok(topics.into_iter().zip(outcomes).collect())
 }
 
-/// Makes the missing ones of these topics, with the cluster's own replication factor, and waits until every partition
-/// has a leader. Says what became of each.
+/// Checks that these topics are there with their partitions, for whoever may know no more of them.
 ///
 /// # Errors
-/// As [`TopicError`] says; then nothing was made, unless the cluster refused one or gave it no leaders.
-async fn apply(
-    client: &ClientConfig,
-    context: &(impl ConsumerContext + Clone + 'static),
-    topics: &[Topic],
-) -> Result<Vec<Applied>, TopicError> {
-    let cluster = Cluster::open(client, context)?;
-    let (missing, present) = cluster.look_up(topics).await?;
-    cluster.check_settings(&present).await?;
-    cluster.make(&missing).await?;
-    for Topic { name, partitions, .. } in &missing {
-        cluster.await_leaders(name, *partitions).await?;
-    }
-    let outcome = |topic: &Topic| if missing.contains(topic) { Applied::Made } else { Applied::Kept };
-    Ok(topics.iter().map(outcome).collect())
-}
-
-/// Checks that these topics are there with their partitions. What they keep is not asked: a cluster that makes its topics
-/// by other means need not tell.
-///
-/// # Errors
-/// As [`TopicError`] says; nothing is made.
-async fn verify(
+/// As [`TopicError`] says.
+pub async fn look_for(
     client: &ClientConfig,
     context: &(impl ConsumerContext + Clone + 'static),
     topics: &[Topic],
 ) -> Result<(), TopicError> {
-    let (missing, _) = Cluster::open(client, context)?.look_up(topics).await?;
+    verify(&Cluster::open(client, context)?, topics).await
+}
+
+/// Makes the missing ones of these topics, with the cluster's own replication factor, and waits until every partition
+/// has a leader. Says what became of each, and which risk there is no help for.
+///
+/// # Errors
+/// As [`see_to`].
+async fn apply(
+    care: Care,
+    cluster: &Cluster<impl ConsumerContext + Clone + 'static>,
+    topics: &[Topic],
+) -> Result<(Vec<Applied>, BTreeSet<Risk>), TopicError> {
+    let (missing, present) = cluster.look_up(topics).await?;
+    cluster.check_settings(&present).await?;
+    let mut risks = cluster.risks(&present).await?;
+    refuse(&risks)?;
+    let safe = match care {
+        Care::Make if !missing.is_empty() => cluster.defaults().await?.settings()?,
+        Care::Make | Care::MakeWithoutSegments | Care::Verify => Vec::new(),
+    };
+    cluster.make(&missing, &safe).await?;
+    for Topic { name, partitions, .. } in &missing {
+        cluster.await_leaders(name, *partitions).await?;
+    }
+    risks.extend(cluster.risks(&missing).await?);
+    refuse(&risks)?;
+    let outcome = |topic: &Topic| if missing.contains(topic) { Applied::Made } else { Applied::Kept };
+    Ok((topics.iter().map(outcome).collect(), risks))
+}
+
+fn refuse(risks: &BTreeSet<Risk>) -> Result<(), Risk> {
+    risks.iter().find(|risk| risk.can_be_mended()).cloned().map_or(Ok(()), Err)
+}
+
+/// Checks that these topics are there with their partitions. What they keep is not asked: a cluster that makes its
+/// topics by other means need not tell.
+///
+/// # Errors
+/// As [`TopicError`] says; nothing is made.
+async fn verify(cluster: &Cluster<impl ConsumerContext + Clone + 'static>, topics: &[Topic]) -> Result<(), TopicError> {
+    let (missing, _) = cluster.look_up(topics).await?;
     if missing.is_empty() { Ok(()) } else { Err(TopicError::Unmade(missing)) }
 }
 
@@ -305,7 +340,7 @@ async fn verify(
 const fn way_round(cause: RDKafkaErrorCode) -> &'static str {
     match cause {
         RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => {
-            "; a cluster that lets nobody choose segment.ms wants KAFKA_TOPICS=make-without-segments"
+            "; a cluster that lets nobody choose such settings wants KAFKA_TOPICS=make-without-segments"
         }
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
             "; whoever may not make topics has KAFKA_TOPICS=verify"
