@@ -96,7 +96,7 @@ async fn rooms_share_what_may_be_posted_at_once() {
     let rooms = ["one", "two", "three", "four"].map(|room| room.parse::<RoomId>().unwrap());
     let posts = rooms.iter().map(|room| {
         let connection = |number| format!("{room}-{number}").parse::<ConnectionId>().unwrap();
-        let parcel = || Parcel { frames: vec![FRAME.into()], events: 1, ..Parcel::default() };
+        let parcel = || Parcel { frames: vec![Frames::One(FRAME.into())], events: 1, ..Parcel::default() };
         post_office.post_all(room, (0..LIMIT).map(|number| (connection(number), parcel())).collect(), now)
     });
     try_join_all(posts).await.unwrap();
