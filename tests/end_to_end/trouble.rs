@@ -27,8 +27,10 @@ const GIVEN_UP: [&str; 4] = [
     "something that is due could not be done now",
 ];
 
-/// A system whose functions reach the tables by a way on which things may happen.
-async fn troubled() -> (Runtime, TroubledWay, Runtime) {
+/// The tables, a way to them on which things may happen, and a system whose functions take it.
+type Troubled = (Runtime, TroubledWay, Runtime);
+
+async fn troubled() -> Troubled {
     let tables = Runtime::start::<&str>(&[]);
     let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &way.url())]);
@@ -150,8 +152,8 @@ async fn assert_told_once_and_in_order(madang: &Runtime, said: Said) {
 }
 
 /// Rooms live beside each other while these things happen; each of them must have.
-async fn all_is_well_with(rules: &[Rule]) -> Runtime {
-    let (_tables, way, madang) = troubled().await;
+async fn all_is_well_with(rules: &[Rule]) -> Troubled {
+    let (tables, way, madang) = troubled().await;
     way.set(rules);
     let said = join_all((0..ROOMS).map(|_| live(&madang))).await;
     for (operation, trouble, _) in rules {
@@ -162,10 +164,11 @@ async fn all_is_well_with(rules: &[Rule]) -> Runtime {
         assert_told_once_and_in_order(&madang, said).await;
     }
     assert_eq!(madang.log_lines_with("timed out"), 0);
-    madang
+    (tables, way, madang)
 }
 
-fn assert_nobody_gave_up(madang: &Runtime) {
+/// The way is there until the log was looked at: who has just gone is still told of.
+fn assert_nobody_gave_up((_tables, _way, madang): Troubled) {
     for line in GIVEN_UP {
         assert_eq!(madang.log_lines_with(line), 0, "{line}");
     }
@@ -179,7 +182,7 @@ async fn conflicts_of_transactions_are_tried_again() {
         ("UpdateItem", Trouble::Conflict, When::First(2)),
         ("DeleteItem", Trouble::Conflict, When::First(2)),
     ];
-    assert_nobody_gave_up(&all_is_well_with(&rules).await);
+    assert_nobody_gave_up(all_is_well_with(&rules).await);
 }
 
 /// Whether it was done is not known: whoever asks again finds it done, once.
@@ -187,7 +190,7 @@ async fn conflicts_of_transactions_are_tried_again() {
 async fn writes_whose_answers_are_lost_happen_once() {
     let rules = ["TransactWriteItems", "UpdateItem", "DeleteItem"]
         .map(|operation| (operation, Trouble::AnswerLost, When::First(1)));
-    assert_nobody_gave_up(&all_is_well_with(&rules).await);
+    assert_nobody_gave_up(all_is_well_with(&rules).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,7 +204,7 @@ async fn throttling_and_half_done_batches_are_waited_for() {
         ("Query", Trouble::Throttled, When::First(1)),
         ("UpdateItem", Trouble::Fault, When::First(1)),
     ];
-    assert_nobody_gave_up(&all_is_well_with(&rules).await);
+    assert_nobody_gave_up(all_is_well_with(&rules).await);
 }
 
 /// Here something may be given up and told as `unavailable`; whoever tries again succeeds.
