@@ -79,21 +79,14 @@ pub enum DedupeWrite {
     Accept(DedupeKey, Accepted),
     /// Remember a refusal.
     Refuse(DedupeKey, CommandId, ErrorCode),
-    /// Remember these refusals, where as many as may be are remembered already.
-    RefuseAnew {
-        /// Where.
-        key: DedupeKey,
-        /// What must be remembered there.
-        before: HashMap<CommandId, ErrorCode>,
-        /// What is from now on: without the oldest, with a new one.
-        after: HashMap<CommandId, ErrorCode>,
-    },
+    /// Remember these refusals from now on: a new one, and as many as may be beside it, without the oldest.
+    RefuseAnew(DedupeKey, HashMap<CommandId, ErrorCode>),
 }
 
 impl DedupeWrite {
     const fn key(&self) -> &DedupeKey {
         match self {
-            Self::Accept(key, _) | Self::Refuse(key, _, _) | Self::RefuseAnew { key, .. } => key,
+            Self::Accept(key, _) | Self::Refuse(key, _, _) | Self::RefuseAnew(key, _) => key,
         }
     }
 }
@@ -450,13 +443,13 @@ fn remember(state: &RoomState, key: DedupeKey, record: &Record, outcome: &Outcom
             Some(DedupeWrite::Accept(key, accepted))
         }
         Outcome::Refused(code) => match state.dedupe.get(&key).map(|dedupe| &dedupe.refused) {
-            Some(before) if before.contains_key(&record.id) => None,
-            Some(before) if before.len() >= REFUSALS_REMEMBERED_MAX => {
-                let oldest = before.keys().min().filter(|oldest| **oldest < record.id)?;
-                let mut after = before.clone();
-                after.remove(oldest);
-                after.insert(record.id, *code);
-                Some(DedupeWrite::RefuseAnew { key, before: before.clone(), after })
+            Some(refused) if refused.contains_key(&record.id) => None,
+            Some(refused) if refused.len() >= REFUSALS_REMEMBERED_MAX => {
+                let oldest = refused.keys().min().filter(|oldest| **oldest < record.id)?;
+                let mut refused = refused.clone();
+                refused.remove(oldest);
+                refused.insert(record.id, *code);
+                Some(DedupeWrite::RefuseAnew(key, refused))
             }
             Some(_) | None => Some(DedupeWrite::Refuse(key, record.id, *code)),
         },
@@ -473,7 +466,7 @@ fn apply(state: &mut RoomState, transaction: &Transaction) {
         match write {
             DedupeWrite::Accept(_, accepted) => dedupe.accepted = Some(accepted.clone()),
             DedupeWrite::Refuse(_, id, code) => drop(dedupe.refused.insert(*id, *code)),
-            DedupeWrite::RefuseAnew { after, .. } => dedupe.refused.clone_from(after),
+            DedupeWrite::RefuseAnew(_, refused) => dedupe.refused.clone_from(refused),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Store {
     /// Writes one transaction of a commit.
     ///
     /// # Errors
-    /// [`StoreError::Condition`] when the head, or what is remembered, has moved: load again.
+    /// [`StoreError::Condition`] when the head has moved: load again.
     pub async fn write_commit(&self, room: &RoomId, transaction: &Transaction, now: Time) -> Result<(), StoreError> {
         let mut items = vec![match &transaction.head {
             Some(head) => self.head_update(head, transaction.expected)?,
@@ -155,12 +155,10 @@ impl Store {
                 .set_key(Some(Key::dedupe(room, key).into_item()))
                 .update_expression("SET #ttl = :ttl ADD refused :refusal")
                 .expression_attribute_values(":refusal", refusals([(id, code)])),
-            DedupeWrite::RefuseAnew { key, before, after } => update
+            DedupeWrite::RefuseAnew(key, refused) => update
                 .set_key(Some(Key::dedupe(room, key).into_item()))
-                .update_expression("SET #ttl = :ttl, refused = :after")
-                .condition_expression("refused = :before")
-                .expression_attribute_values(":before", refusals(before))
-                .expression_attribute_values(":after", refusals(after)),
+                .update_expression("SET #ttl = :ttl, refused = :refused")
+                .expression_attribute_values(":refused", refusals(refused)),
         };
         update.expression_attribute_names("#ttl", "ttl").build().map_err(invalid)
     }

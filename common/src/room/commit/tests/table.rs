@@ -60,15 +60,10 @@ impl Table {
         for write in &transaction.dedupe {
             let is_poison = match write {
                 DedupeWrite::Accept(_, Accepted { id, .. }) | DedupeWrite::Refuse(_, id, _) => self.poison.contains(id),
-                DedupeWrite::RefuseAnew { after, .. } => after.keys().any(|id| self.poison.contains(id)),
+                DedupeWrite::RefuseAnew(_, refused) => refused.keys().any(|id| self.poison.contains(id)),
             };
             if is_poison {
                 return Err(Canceled::Invalid);
-            }
-            if let DedupeWrite::RefuseAnew { key, before, .. } = write
-                && self.dedupe.get(key).is_none_or(|dedupe| dedupe.refused != *before)
-            {
-                return Err(Canceled::Condition);
             }
         }
         self.check_items(transaction);
@@ -88,8 +83,8 @@ impl Table {
                 DedupeWrite::Accept(key, accepted) => {
                     self.dedupe.entry(key.clone()).or_default().accepted = Some(accepted.clone());
                 }
-                DedupeWrite::RefuseAnew { key, after, .. } => {
-                    self.dedupe.entry(key.clone()).or_default().refused.clone_from(after);
+                DedupeWrite::RefuseAnew(key, refused) => {
+                    self.dedupe.entry(key.clone()).or_default().refused.clone_from(refused);
                 }
                 DedupeWrite::Refuse(key, id, code) => {
                     self.dedupe.entry(key.clone()).or_default().refused.insert(*id, *code);
