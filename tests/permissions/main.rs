@@ -12,9 +12,10 @@ use tests::permitted::{Call, permitted};
 use tests::{Runtime, ghosts};
 
 /// Tests that take one topic of an embedded broker away, or slow it down: a cluster has no such switches.
-const OF_AN_EMBEDDED_BROKER: [&str; 4] = [
+const OF_AN_EMBEDDED_BROKER: [&str; 5] = [
     "dead_letters::with_the_dead_letter_topic_away",
     "dlt::a_replay_ends_at_the_first_failure",
+    "rooms::a_room_whose_maker_has_to_try_again",
     "shutdown::a_record_",
     "stomp::frames::no_receipt_without_the_broker",
 ];
