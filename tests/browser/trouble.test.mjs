@@ -143,15 +143,18 @@ test("removed and invited, learnt late", async () => {
 
 test("no more subscriptions", async () => {
   await takeTheClock(alice);
-  alice.answer = (frame) => (frame.action === "subscribe" && frame.roomId ? refusal(frame, "limit_reached") : null);
+  const roomId = decodeURIComponent(new URL(alice.page.url()).hash.slice(1));
+  let refused = 0; // Of this room alone: what waits in the rooms of other tests asks for theirs.
+  await alice.say("First");
+  await alice.shows("First");
+  alice.answer = (frame) => (frame.action === "subscribe" && frame.roomId === roomId ? (refused++, refusal(frame, "limit_reached")) : null);
   await alice.cut();
   await alice.page.clock.fastForward(1_000);
   await alice.notice(/limit_reached/);
-  const asked = (await alice.sent("subscribe")).length;
   await alice.page.clock.fastForward(10_000);
   await alice.say("Still here");
   await alice.shows("Still here");
-  assert.equal((await alice.sent("subscribe")).length, asked, "it is asked once");
+  assert.equal(refused, 1, "it is asked once");
 });
 
 test("a lost answer to a new room", async () => {
