@@ -85,9 +85,8 @@ fn consumer(endpoint: &str) -> Consumer {
     }
 }
 
-/// Sixteen rooms with 64 posts each had a socket for every one of them, and an environment has 1,024 at most.
-#[tokio::test]
-async fn rooms_share_what_may_be_posted_at_once() {
+/// How many posts of four rooms there were at once; none if one took longer than it may, as where the machine stood still.
+async fn most_at_once() -> Option<usize> {
     let (group, in_flight, most) = (Barrier::new(LIMIT), AtomicUsize::new(0), AtomicUsize::new(0));
     let management = Arc::new(Management { group, in_flight, most });
     let consumer = consumer(&management.start().await);
@@ -100,5 +99,18 @@ async fn rooms_share_what_may_be_posted_at_once() {
         post_office.post_all(room, (0..LIMIT).map(|number| (connection(number), parcel())).collect(), now)
     });
     try_join_all(posts).await.unwrap();
-    assert_eq!(management.most.load(Ordering::Relaxed), LIMIT);
+    let is_lagged = consumer.metrics.take().contains_key("Lagged");
+    (!is_lagged).then(|| management.most.load(Ordering::Relaxed))
+}
+
+/// Sixteen rooms with 64 posts each had a socket for every one of them, and an environment has 1,024 at most.
+#[tokio::test]
+async fn rooms_share_what_may_be_posted_at_once() {
+    for _ in 0..20 {
+        if let Some(most) = most_at_once().await {
+            assert_eq!(most, LIMIT);
+            return;
+        }
+    }
+    panic!("posts never come {LIMIT} at once");
 }
