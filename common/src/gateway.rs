@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::id::ConnectionId;
 
@@ -31,8 +32,16 @@ pub struct RequestContext {
     pub connection_id: ConnectionId,
     /// When it was opened, in milliseconds since the Unix epoch.
     pub connected_at: Option<i64>,
-    /// The close code with which the connection ended, on `$disconnect`. The reason beside it is the client's own text.
-    pub disconnect_status_code: Option<u16>,
+    disconnect_status_code: Option<Value>,
+}
+
+impl RequestContext {
+    /// The close code with which the connection ended, on `$disconnect`, as the platform tells it: also -1. The reason
+    /// beside it is the client's own text.
+    #[must_use]
+    pub fn close_code(&self) -> Option<i64> {
+        self.disconnect_status_code.as_ref()?.as_i64()
+    }
 }
 
 impl WebSocketEvent {
@@ -110,7 +119,17 @@ mod tests {
         assert!(load("websocket-connect.json").query("token").is_none());
         assert!(load("websocket-message.json").text().unwrap().contains("action"));
         assert!(load("websocket-message-stomp.json").text().unwrap().ends_with('\0'));
-        assert_eq!(load("websocket-disconnect.json").request_context.disconnect_status_code, Some(1001));
+    }
+
+    /// A real `$disconnect` told -1 (architect/req-res-fixtures, fixtures/ws): nothing depends on the code, and the
+    /// connection has to go.
+    #[test]
+    fn a_close_code_may_be_anything() {
+        assert_eq!(load("websocket-disconnect.json").request_context.close_code(), Some(1001));
+        for (told, expected) in [("-1", Some(-1)), ("70000", Some(70_000)), (r#""1005""#, None), ("null", None)] {
+            let context = format!(r#"{{"connectionId":"c=","disconnectStatusCode":{told}}}"#);
+            assert_eq!(serde_json::from_str::<RequestContext>(&context).unwrap().close_code(), expected, "{told}");
+        }
     }
 
     /// Typed events demanded what was not sent elsewhere: localstack/localstack#10295, calavera/aws-lambda-events#38.

@@ -25,7 +25,7 @@ impl Disconnect {
         // A failure makes the platform try again.
         let removed = departure::remove(&self.store, &self.producer, &context.connection_id, now).await;
         removed.inspect_err(|error| tracing::error!(%error, "the connection cannot be removed"))?;
-        tracing::info!(code = context.disconnect_status_code, "disconnected");
+        tracing::info!(code = context.close_code(), "disconnected");
         Ok(WebSocketResponse::accepted())
     }
 }
