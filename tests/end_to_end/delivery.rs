@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tests::collector::{Collector, Span};
 use tests::deadline::eventually;
-use tests::{Client, Person, Runtime};
+use tests::{Client, Person, Runtime, Stomp};
 
 /// What a connection may delay its room by, at most, and then some for a busy machine.
 const BOUND: Duration = Duration::from_secs(8);
@@ -121,6 +121,19 @@ async fn a_hanging_connection_does_not_hold_its_room() {
     trouble.posts_are("ok").await;
     trouble.others_talk("four").await;
     trouble.resyncs(2).await;
+}
+
+/// It was waited for until there was no time left to close the connection: the refusal was lost in silence.
+#[tokio::test]
+async fn a_hanging_connection_is_let_go_without_its_last_frame() {
+    let madang = Runtime::alone().await;
+    let (alice, _bob, room) = madang.pair().await;
+    let mut stomp = Stomp::connect(&alice).await;
+    stomp.send(&room, "c", "one").await;
+    madang.faults(json!({"posts": "hold", "connections": madang.sessions_of(&alice).await})).await;
+    stomp.send(&room, "c", "two").await;
+    stomp.closed().await;
+    madang.faults(json!({})).await;
 }
 
 /// Nothing marks it as too slow, so with each of its commands everybody waited for three tries.

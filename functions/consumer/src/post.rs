@@ -34,11 +34,21 @@ const ATTEMPTS_MAX: u32 = 3;
 const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
 /// How long a connection may take that was too slow before: it must not hold up its room batch after batch.
 const LAGGED_BUDGET: Duration = Duration::from_millis(300);
-/// How long a connection may take that is not subscribed to the room: nothing would mark it as too slow, so it would hold
-/// up batch after batch. Who misses an outcome or a notice asks for it.
-const UNSUBSCRIBED_BUDGET: Duration = Duration::from_millis(1_000);
+/// How long a connection may take for one frame where no event is for it: nothing would mark it as too slow, so it would
+/// hold up batch after batch. Who misses an outcome or a notice asks for it.
+const UNMARKED_BUDGET: Duration = Duration::from_millis(1_000);
 /// How long a connection may take for signals, in one attempt: who misses one misses nothing that lasts.
 const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
+
+/// How much is done for one connection before it counts as too slow.
+struct Patience {
+    /// How often one frame is tried.
+    attempts_max: u32,
+    /// How long one frame may take, with all its attempts.
+    frame: Duration,
+    /// How long all of them may take.
+    all: Duration,
+}
 
 /// What one connection gets of one room, or of one user's signals.
 #[derive(Debug, Default)]
@@ -71,6 +81,17 @@ impl Parcel {
 
     fn has_resync(&self) -> bool {
         self.subscriptions.iter().any(|(_, resync)| resync.is_some())
+    }
+
+    /// For a room's frames, or for signals.
+    fn patience(&self, room: Option<&RoomId>) -> Patience {
+        let (attempts_max, frame, all) = match room {
+            None => (1, SIGNAL_BUDGET, SIGNAL_BUDGET),
+            Some(_) if self.has_resync() => (ATTEMPTS_MAX, LAGGED_BUDGET, LAGGED_BUDGET),
+            Some(_) if self.subscriptions.is_empty() => (ATTEMPTS_MAX, UNMARKED_BUDGET, CONNECTION_BUDGET),
+            Some(_) => (ATTEMPTS_MAX, CONNECTION_BUDGET, CONNECTION_BUDGET),
+        };
+        Patience { attempts_max, frame, all }
     }
 }
 
@@ -137,28 +158,29 @@ impl<'a> PostOffice<'a> {
         let mut missed = lane.lock().await;
         // Behind its lane, where nobody waits with one; before its budget, which is the connection's own.
         let _permit = self.consumer.posts.acquire().await.expect("nobody closes it");
-        let (attempts_max, budget) = match room {
-            None => (1, SIGNAL_BUDGET),
-            Some(_) if parcel.has_resync() => (ATTEMPTS_MAX, LAGGED_BUDGET),
-            Some(_) if parcel.subscriptions.is_empty() => (ATTEMPTS_MAX, UNSUBSCRIBED_BUDGET),
-            Some(_) => (ATTEMPTS_MAX, CONNECTION_BUDGET),
-        };
+        let patience = parcel.patience(room);
         let frames = async {
-            self.post_frames(&connection, &parcel.frames, attempts_max).await?;
+            self.post_frames(&connection, &parcel.frames, &patience).await?;
             match &parcel.last_frame {
                 Some(last) => farewell::end_with(&self.consumer.outbound, &connection, last).await,
                 None => Ok(()),
             }
         };
-        let outcome = if budget <= *missed {
+        let outcome = if patience.frame <= *missed {
             Err(PostError::Slow)
         } else {
             let span = trace::post(&connection, &parcel.traces);
-            let posted = tokio::time::timeout(budget, frames).instrument(span.clone()).await;
+            let posted = tokio::time::timeout(patience.all, frames).instrument(span.clone()).await;
             posted.unwrap_or(Err(PostError::Slow)).inspect_err(|error| trace::fail(&span, error))
         };
         if outcome == Err(PostError::Slow) {
-            *missed = budget.max(*missed);
+            *missed = patience.frame.max(*missed);
+            // Whoever does not take their last frame is let go without it.
+            if parcel.last_frame.is_some()
+                && let Err(error) = self.consumer.outbound.close(&connection).await
+            {
+                tracing::warn!(%error, connection_id = %connection, "a connection that takes nothing cannot be closed");
+            }
         }
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
@@ -190,11 +212,12 @@ impl<'a> PostOffice<'a> {
         &self,
         connection: &ConnectionId,
         frames: &[Frames],
-        attempts_max: u32,
+        patience: &Patience,
     ) -> Result<(), PostError> {
         for frames in frames {
             for frame in frames.texts() {
-                self.post_frame(connection, &frame, attempts_max).await?;
+                let post = self.post_frame(connection, &frame, patience.attempts_max);
+                tokio::time::timeout(patience.frame, post).await.unwrap_or(Err(PostError::Slow))?;
             }
         }
         Ok(())
