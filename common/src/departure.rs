@@ -36,7 +36,8 @@ pub async fn remove_gone(
     Ok(())
 }
 
-async fn tell(producer: &Producer, ended: Option<UserId>, now: Time) {
+/// Tells a user's consumer that sessions of theirs have ended, if any has.
+pub(crate) async fn tell(producer: &Producer, ended: Option<UserId>, now: Time) {
     if let Some(user) = ended {
         session_signal(producer, &user, SignalBody::Closed {}, now).await;
     }

@@ -30,12 +30,20 @@ pub async fn clear(
         let connection = session.connection.clone();
         async move { (outbound.ask_about(&connection).await == Err(PostError::Gone)).then_some(connection) }
     };
-    for connection in join_all(established.map(is_gone)).await.into_iter().flatten() {
-        let remove = async {
-            tracing::info!("a connection died without a word");
-            departure::remove_gone(store, producer, &connection, now).await
-        };
-        remove.instrument(trace::connection(&connection, None)).await?;
-    }
-    Ok(())
+    let gone = join_all(established.map(is_gone)).await;
+    let mut ended = None;
+    let removed = async {
+        for connection in gone.into_iter().flatten() {
+            let remove = async {
+                tracing::info!("a connection died without a word");
+                store.remove_gone(&connection, now).await
+            };
+            ended = remove.instrument(trace::connection(&connection, None)).await?.or(ended.take());
+        }
+        Ok(())
+    };
+    let removed = removed.await;
+    // Once for all of them: while Kafka is away, each would take its time.
+    departure::tell(producer, ended, now).await;
+    removed
 }

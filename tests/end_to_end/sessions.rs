@@ -179,6 +179,26 @@ async fn the_dead_give_way_before_the_oldest_of_the_living() {
     }
 }
 
+/// Each was told of by itself, and where Kafka was away each took its second: the handshake failed with the tenth.
+#[tokio::test]
+async fn the_ends_of_the_dead_are_told_at_once() {
+    let madang = Runtime::start_with::<&str>(&[], &[("SESSIONS_PER_USER", "3")]);
+    let alice = madang.person("alice").await;
+    madang.faults(json!({"dropDisconnect": true})).await;
+    drop(join_all((0..3).map(|_| alice.connect())).await);
+    for connection in madang.sessions_of(&alice).await {
+        eventually("the end of a connection", async || (!madang.is_open(&connection).await).then_some(())).await;
+        madang.age_session(&alice, &connection).await;
+    }
+    let _living = alice.connect().await;
+    let told = async || {
+        let [gone, produces] = madang.counted("connect", &["Gone", "Produces"]).await;
+        (gone == 3.0).then_some(produces)
+    };
+    // Three had come, they have ended, and one more has come.
+    assert_eq!(eventually("the dead that were found", told).await, 5.0);
+}
+
 /// Dead connections counted against the limit for ever elsewhere: RocketChat/Rocket.Chat #6610 (case 65).
 #[tokio::test]
 async fn connections_whose_end_nobody_reported_give_way() {
