@@ -322,3 +322,17 @@ fn end_of(token: &str) -> i64 {
 fn unix_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
+
+/// It stood and was announced, and whoever had made it was told to try again: without a key that made another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_made_though_that_it_is_announced_cannot_be_noted() {
+    let (_tables, way, madang) = troubled().await;
+    let alice = madang.person("alice").await;
+    way.set(&[("PutItem", Trouble::Throttled, When::Every(1))]);
+    let room = alice.make_room(&[]).await;
+    assert!(way.met("PutItem", Trouble::Throttled) > 0);
+    way.set(&[]);
+    let mut at_alice = alice.join(&room).await;
+    at_alice.send(&room, "one", "hello").await;
+    at_alice.message(&room, "one").await;
+}

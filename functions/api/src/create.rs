@@ -78,7 +78,10 @@ impl Api {
             let sender = Sender { user: event.sender.clone(), received_at: event.at, reply_to: None };
             let body = RecordBody::RoomCreated {};
             ingress::produce(&self.producer, event.command_id, sender, event.room.clone(), body).await?;
-            self.store.note_produced(&event).await?;
+            // Whoever asks for the room again would only produce the same record once more.
+            if let Err(error) = self.store.note_produced(&event).await {
+                tracing::warn!(%error, "it is not noted that a room was announced");
+            }
         }
         let entries = self.store.room_list_entries(&call.user, std::slice::from_ref(&room.head.room)).await?;
         let entry = own_membership(&entries)?;
