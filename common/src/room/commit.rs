@@ -79,14 +79,22 @@ pub enum DedupeWrite {
     Accept(DedupeKey, Accepted),
     /// Remember a refusal.
     Refuse(DedupeKey, CommandId, ErrorCode),
-    /// Remember these refusals from now on: a new one, and as many as may be beside it, without the oldest.
-    RefuseAnew(DedupeKey, HashMap<CommandId, ErrorCode>),
+    /// Remember a refusal in place of the oldest one: these from now on.
+    RefuseAnew {
+        /// Where.
+        key: DedupeKey,
+        /// The refusal that is forgotten. It must still be remembered: whoever has decided on the same state and written
+        /// first has forgotten it, too, and remembers something that is not among these.
+        oldest: (CommandId, ErrorCode),
+        /// All that are remembered, the new one among them.
+        refused: HashMap<CommandId, ErrorCode>,
+    },
 }
 
 impl DedupeWrite {
     const fn key(&self) -> &DedupeKey {
         match self {
-            Self::Accept(key, _) | Self::Refuse(key, _, _) | Self::RefuseAnew(key, _) => key,
+            Self::Accept(key, _) | Self::Refuse(key, _, _) | Self::RefuseAnew { key, .. } => key,
         }
     }
 }
@@ -445,11 +453,11 @@ fn remember(state: &RoomState, key: DedupeKey, record: &Record, outcome: &Outcom
         Outcome::Refused(code) => match state.dedupe.get(&key).map(|dedupe| &dedupe.refused) {
             Some(refused) if refused.contains_key(&record.id) => None,
             Some(refused) if refused.len() >= REFUSALS_REMEMBERED_MAX => {
-                let oldest = refused.keys().min().filter(|oldest| **oldest < record.id)?;
+                let id = *refused.keys().min().filter(|oldest| **oldest < record.id)?;
                 let mut refused = refused.clone();
-                refused.remove(oldest);
+                let oldest = (id, refused.remove(&id)?);
                 refused.insert(record.id, *code);
-                Some(DedupeWrite::RefuseAnew(key, refused))
+                Some(DedupeWrite::RefuseAnew { key, oldest, refused })
             }
             Some(_) | None => Some(DedupeWrite::Refuse(key, record.id, *code)),
         },
@@ -466,7 +474,7 @@ fn apply(state: &mut RoomState, transaction: &Transaction) {
         match write {
             DedupeWrite::Accept(_, accepted) => dedupe.accepted = Some(accepted.clone()),
             DedupeWrite::Refuse(_, id, code) => drop(dedupe.refused.insert(*id, *code)),
-            DedupeWrite::RefuseAnew(_, refused) => dedupe.refused.clone_from(refused),
+            DedupeWrite::RefuseAnew { refused, .. } => dedupe.refused.clone_from(refused),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Store {
     /// Writes one transaction of a commit.
     ///
     /// # Errors
-    /// [`StoreError::Condition`] when the head has moved: load again.
+    /// [`StoreError::Condition`] when the head has moved, or refusals have been remembered beside: load again.
     pub async fn write_commit(&self, room: &RoomId, transaction: &Transaction, now: Time) -> Result<(), StoreError> {
         let mut items = vec![match &transaction.head {
             Some(head) => self.head_update(head, transaction.expected)?,
@@ -155,9 +155,11 @@ impl Store {
                 .set_key(Some(Key::dedupe(room, key).into_item()))
                 .update_expression("SET #ttl = :ttl ADD refused :refusal")
                 .expression_attribute_values(":refusal", refusals([(id, code)])),
-            DedupeWrite::RefuseAnew(key, refused) => update
+            DedupeWrite::RefuseAnew { key, oldest, refused } => update
                 .set_key(Some(Key::dedupe(room, key).into_item()))
                 .update_expression("SET #ttl = :ttl, refused = :refused")
+                .condition_expression("contains(refused, :oldest)")
+                .expression_attribute_values(":oldest", text(refusal(&oldest.0, &oldest.1)))
                 .expression_attribute_values(":refused", refusals(refused)),
         };
         update.expression_attribute_names("#ttl", "ttl").build().map_err(invalid)
@@ -178,7 +180,11 @@ impl Store {
 }
 
 fn refusals<'a>(refused: impl IntoIterator<Item = (&'a CommandId, &'a ErrorCode)>) -> AttributeValue {
-    AttributeValue::Ss(refused.into_iter().map(|(id, code)| format!("{id} {code}")).collect())
+    AttributeValue::Ss(refused.into_iter().map(|(id, code)| refusal(id, code)).collect())
+}
+
+fn refusal(id: &CommandId, code: &ErrorCode) -> String {
+    format!("{id} {code}")
 }
 
 pub(super) fn dedupe_from_item(room: &RoomId, item: &Item) -> Result<(DedupeKey, Dedupe), StoreError> {

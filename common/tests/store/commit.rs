@@ -123,6 +123,27 @@ async fn of_many_refusals_the_newest_are_remembered() {
     assert_eq!(tables.units().write, 0.0);
 }
 
+/// The second to write put back what the first had forgotten, in place of what that had remembered.
+#[tokio::test]
+async fn refusals_of_a_writer_that_came_late_are_decided_anew() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let conflict = |number: u128| send(&room, number, "alice", "a", "other");
+    let full = 2 + REFUSALS_REMEMBERED_MAX as u128;
+    tables.commit(&room, vec![send(&room, 1, "alice", "a", "hello")]).await;
+    tables.commit(&room, (2..full).map(conflict).collect()).await;
+    let mut late = RoomBatch::new(vec![conflict(full)]);
+    late.loaded(tables.store.room_state(&room, &late.lookups()).await.unwrap());
+    let refusal = late.next_transaction().unwrap();
+    tables.commit(&room, vec![conflict(full), conflict(full + 1)]).await;
+    assert!(is_condition(&tables.store.write_commit(&room, &refusal, NOW).await));
+
+    let (last, later) = (conflict(full + 1), NOW.plus_ms(COMMAND_DECIDED_AFTER_MS));
+    let id = last.body.client_message_id();
+    let state = tables.store.command_state(&room, &last.sender, last.id, id, later).await.unwrap();
+    assert_eq!(state, CommandState::Refused(ErrorCode::IdempotencyConflict));
+}
+
 /// 150 senders are 300 keys: more than one batch get holds, and more than one transaction.
 #[tokio::test]
 async fn a_batch_may_need_more_keys_than_one_batch_get_holds() {

@@ -60,7 +60,7 @@ impl Table {
         for write in &transaction.dedupe {
             let is_poison = match write {
                 DedupeWrite::Accept(_, Accepted { id, .. }) | DedupeWrite::Refuse(_, id, _) => self.poison.contains(id),
-                DedupeWrite::RefuseAnew(_, refused) => refused.keys().any(|id| self.poison.contains(id)),
+                DedupeWrite::RefuseAnew { refused, .. } => refused.keys().any(|id| self.poison.contains(id)),
             };
             if is_poison {
                 return Err(Canceled::Invalid);
@@ -83,7 +83,7 @@ impl Table {
                 DedupeWrite::Accept(key, accepted) => {
                     self.dedupe.entry(key.clone()).or_default().accepted = Some(accepted.clone());
                 }
-                DedupeWrite::RefuseAnew(key, refused) => {
+                DedupeWrite::RefuseAnew { key, refused, .. } => {
                     self.dedupe.entry(key.clone()).or_default().refused.clone_from(refused);
                 }
                 DedupeWrite::Refuse(key, id, code) => {
