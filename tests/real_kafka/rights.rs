@@ -53,6 +53,7 @@ async fn the_functions_user_makes_and_changes_no_topic() {
     let name = format!("{}chat-messages", functions["KAFKA_TOPIC_PREFIX"]);
     refused(&functions, &format!("{name} cannot be made or looked at: TopicAuthorizationFailed")).await;
     assert_eq!(run(&as_operator(&functions), &APPLY).await.code, Some(0));
+    refused(&functions, &format!("{name} is there, but its settings are not told")).await;
     let admin: AdminClient<DefaultClientContext> = Broker::new(&functions).client().create().unwrap();
     let options = AdminOptions::new();
     let deleted = admin.delete_topics(&[&name], &options).await.unwrap();

@@ -96,7 +96,8 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
             return Ok(());
         }
         for (topic, answer) in topics.iter().zip(self.settings(topics).await?) {
-            let settings = answer.map_err(|cause| TopicError::Refused { topic: topic.name.clone(), cause })?;
+            let settings = answer.ok().filter(|settings| !settings.entries.is_empty());
+            let settings = settings.ok_or_else(|| TopicError::Untold(topic.name.clone()))?;
             for (setting, declared) in topic.settings() {
                 let found = settings.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
                 if found != declared.to_string() {
@@ -162,7 +163,8 @@ impl<C: ConsumerContext + Clone + 'static> Cluster<C> {
         })
     }
 
-    /// What the cluster says of topics' settings, in their order.
+    /// What the cluster says of topics' settings, in their order. The client passes over refusals: of a topic that this
+    /// user may not look at it gives no setting.
     async fn settings(&self, topics: &[Topic]) -> Result<Vec<ConfigResourceResult>, TopicError> {
         let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
         Ok(self.admin().await?.describe_configs(&specifiers, &options()).await?)

@@ -144,7 +144,13 @@ pub enum TopicError {
     /// Acknowledged records may be lost.
     #[error(transparent)]
     Risk(#[from] Risk),
-    /// The cluster does not make a topic, or does not tell what it keeps.
+    /// The cluster keeps a topic's settings to itself.
+    #[error(
+        "{0} is there, but its settings are not told: this user may not describe its configuration; whoever may not has \
+         KAFKA_TOPICS=verify"
+    )]
+    Untold(String),
+    /// The cluster does not make a topic, or give it more partitions.
     #[error("{topic} cannot be made or looked at: {cause}{}", way_round(*.cause))]
     Refused {
         /// The topic.
