@@ -8,8 +8,8 @@ use tests::collector::{Collector, Span};
 use tests::deadline::eventually;
 use tests::{Client, Person, Runtime, Stomp};
 
-/// What a connection may delay its room by, at most, and then some for a busy machine.
-const BOUND: Duration = Duration::from_secs(8);
+/// What a connection may delay its room by, at most, in a debug build, and then some for a busy machine.
+const BOUND: Duration = Duration::from_secs(40);
 
 /// A room of three, all there: one who talks, one who listens, one whose connection is in trouble.
 struct Trouble {

@@ -95,7 +95,7 @@ async fn a_deleted_text_is_gone_from_everywhere() {
 /// Said, changed and taken back before anybody looked: nobody ever sees the text.
 #[tokio::test]
 async fn what_is_deleted_within_its_batch_is_never_shown() {
-    let madang = Runtime::start(&["--batching-window-ms", "2000"]);
+    let madang = Runtime::start(&["--batching-window-ms", "10000"]);
     let (alice, bob, room) = madang.pair().await;
     let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
     let epoch = bob.http.get(&format!("/rooms/{room}")).await.good(200)["epoch"].as_str().unwrap().to_owned();
@@ -117,8 +117,8 @@ async fn what_is_deleted_within_its_batch_is_never_shown() {
 
 #[tokio::test]
 async fn what_is_edited_and_then_deleted_within_a_batch_is_never_shown() {
-    // Whatever comes within two seconds is one batch.
-    let madang = Runtime::start(&["--batching-window-ms", "2000"]);
+    // Whatever comes within ten seconds is one batch.
+    let madang = Runtime::start(&["--batching-window-ms", "10000"]);
     let (alice, bob, room) = madang.pair().await;
     let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
     at_alice.send(&room, "c1", "at first").await;

@@ -59,11 +59,14 @@ async fn answer_of_a_function_that_ends(broker_delay_ms: u64) -> Value {
     let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
     at_alice.send(&room, "warm", "hello").await;
     at_bob.message(&room, "warm").await;
+    // The room's creation, two sessions, and that: from now on nobody reads but for what is said.
+    let handled = async || (madang.counted("consumer", &["Records"]).await == [4.0]).then_some(());
+    eventually("everything handled", handled).await;
     madang.faults(json!({"brokerDelayMs": broker_delay_ms})).await;
-    let read_before = way.calls("GetItem");
+    let read_before = way.answered("GetItem");
     let id = at_alice.ask(send(&room, "held", "hello")).await;
     // The connection, then the membership; what follows is the record.
-    eventually("an invocation", async || (way.calls("GetItem") >= read_before + 2).then_some(())).await;
+    eventually("an invocation", async || (way.answered("GetItem") >= read_before + 2).then_some(())).await;
     end_function(&madang, "message").await;
     let answer = at_alice.answer(&id).await;
     madang.faults(json!({})).await;

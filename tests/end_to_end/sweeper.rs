@@ -3,17 +3,12 @@
 use serde_json::{Value, json};
 use tests::client::Closed;
 use tests::deadline::eventually;
-use tests::runtime::unique;
-use tests::{Client, Person, Runtime};
+use tests::{Client, Runtime};
+
+use crate::auth::short_lived;
 
 /// The topic of sessions and typing.
 const PRESENCE: &str = "chat-presence";
-
-/// Somebody whose token is good for some seconds more, by the leeway.
-async fn short_lived(madang: &Runtime, name: &str) -> Person {
-    let id = unique(name);
-    madang.with_token(&id, &madang.token_for(&id, -20).await)
-}
 
 async fn hears(client: &mut Client, code: &str, reconnect: &str) {
     let bye = client.push("bye").await;

@@ -230,7 +230,7 @@ async fn a_handshake_that_fails_at_its_end_leaves_no_session() {
     way.set(&[("GetItem", Trouble::Fault, When::With(OF_CONNECTION))]);
     let handshake = alice.try_to_connect().await;
     assert_eq!(handshake.err().map(|refused| refused.status), Some(503));
-    assert_ne!((way.calls("TransactWriteItems"), way.met("GetItem", Trouble::Fault)), (0, 0));
+    assert_ne!((way.answered("TransactWriteItems"), way.met("GetItem", Trouble::Fault)), (0, 0));
     assert_eq!(madang.sessions_of(&alice).await, [] as [String; 0]);
 }
 

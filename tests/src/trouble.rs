@@ -75,7 +75,7 @@ struct Desk {
 struct Book {
     rules: Vec<Rule>,
     tries: HashMap<(usize, Value), usize>,
-    calls: HashMap<String, usize>,
+    answered: HashMap<String, usize>,
     met: HashMap<(String, Trouble), usize>,
 }
 
@@ -109,10 +109,10 @@ impl TroubledWay {
         book.tries.clear();
     }
 
-    /// How many of the functions' calls of an operation have come so far.
+    /// How many of the functions' calls of an operation have had their answer so far.
     #[must_use]
-    pub fn calls(&self, operation: &str) -> usize {
-        self.desk.book().calls.get(operation).copied().unwrap_or_default()
+    pub fn answered(&self, operation: &str) -> usize {
+        self.desk.book().answered.get(operation).copied().unwrap_or_default()
     }
 
     /// How many calls of an operation have met this so far.
@@ -142,6 +142,19 @@ impl Desk {
         }
         let call: Value = serde_json::from_slice(&body).ok()?;
         let met = self.book().meet(&operation, &call);
+        let answer = self.answer_call(parts, body, call, &operation, met).await;
+        *self.book().answered.entry(operation).or_default() += 1;
+        answer
+    }
+
+    async fn answer_call(
+        &self,
+        parts: Parts,
+        body: Bytes,
+        call: Value,
+        operation: &str,
+        met: Option<Trouble>,
+    ) -> Option<Answer> {
         match met {
             None => self.onward.pass(&self.server, parts, body).await,
             Some(Trouble::AnswerLost) => {
@@ -149,7 +162,7 @@ impl Desk {
                 None
             }
             Some(Trouble::HalfDone) => self.do_half(parts, call).await,
-            Some(trouble) => Some(refusal(&operation, trouble, &call)),
+            Some(trouble) => Some(refusal(operation, trouble, &call)),
         }
     }
 
@@ -168,9 +181,8 @@ impl Desk {
 }
 
 impl Book {
-    /// Counts a call; what it meets.
+    /// What a call meets.
     fn meet(&mut self, operation: &str, call: &Value) -> Option<Trouble> {
-        *self.calls.entry(operation.to_owned()).or_default() += 1;
         let mut same = call.clone();
         if let Some(fields) = same.as_object_mut() {
             fields.remove("ClientRequestToken");

@@ -6,6 +6,8 @@ use tests::deadline::eventually;
 use tests::stomp::write;
 use tests::{Runtime, Stomp};
 
+use crate::auth::short_token;
+
 #[tokio::test]
 async fn a_handshake_echoes_the_highest_version() {
     let madang = Runtime::shared().await;
@@ -221,8 +223,7 @@ async fn an_expired_token_neither_sends_nor_hears() {
     let madang = Runtime::shared().await;
     let (mut alice, bob, room) = madang.pair().await;
     let mut at_bob = bob.join(&room).await;
-    // Within the leeway for so long, and no longer.
-    alice.token = madang.token_for(&alice.id, -20).await;
+    alice.token = short_token(&madang, &alice.id).await;
     let mut stomp = Stomp::connect(&alice).await;
     stomp.subscribe("1", &room).await;
     let error = eventually("the end of the token", async || {
