@@ -31,10 +31,10 @@ use crate::room::commit::Memberships;
 /// is found, and what is wrong is gone after it.
 const TTL_SECONDS: u64 = 3_600;
 /// How long an answer may take. Within a region it takes less than a millisecond, and the table some five; but a small
-/// function waits for its share of a processor, too.
-const ANSWER_LIMIT: Duration = Duration::from_millis(if cfg!(test) { 10_000 } else { 50 });
+/// function waits for its share of a processor, too. Where tests run, the cache waits for its own.
+const ANSWER_LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 3_000 } else { 50 });
 /// How long a connection may take: some round trips and, for TLS, the system's list of authorities and a key exchange.
-const CONNECT_LIMIT: Duration = Duration::from_millis(if cfg!(test) { 10_000 } else { 150 });
+const CONNECT_LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 3_000 } else { 150 });
 /// How long the cache is left alone after a failure.
 const REST: Duration = Duration::from_secs(5);
 /// What an entry holds: anything else is none of ours.

@@ -14,9 +14,10 @@ use crate::complaint::Complaint;
 use crate::config::OutboundConfig;
 use crate::id::ConnectionId;
 use crate::metrics::{Count, Metrics};
+use crate::time::limit_ms;
 
 /// How long one post may take: a connection that needs longer is slow, not its room.
-const POST_TIMEOUT: Duration = Duration::from_millis(1_000);
+const POST_TIMEOUT: Duration = limit_ms(1_000);
 
 /// A frame was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// A limit on what takes far less where it is deployed. A debug build is slower, and its machine has compilers and other
+/// tests to run beside it: it has four times as long.
+#[must_use]
+pub const fn limit_ms(ms: u64) -> Duration {
+    Duration::from_millis(if cfg!(debug_assertions) { 4 * ms } else { ms })
+}
+
 /// A point in time with millisecond precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(i64);

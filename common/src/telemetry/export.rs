@@ -23,9 +23,10 @@ use tokio::time::Instant;
 
 use crate::config::TraceConfig;
 use crate::http;
+use crate::time::limit_ms;
 
 /// How long a collector may hold up an answer.
-const EXPORT_TIMEOUT: Duration = Duration::from_millis(500);
+const EXPORT_TIMEOUT: Duration = limit_ms(500);
 /// How long a collector is left alone that did not take spans.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How many spans are kept for one export, some hundred bytes each.

@@ -14,7 +14,7 @@ use common::outbound::PostError;
 use common::room::event::RoomEvent;
 use common::store::{LiveConnection, RoomSubscription, StoreError};
 use common::telemetry::trace::{self, TraceContext};
-use common::time::Time;
+use common::time::{Time, limit_ms};
 use common::{departure, farewell};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
@@ -31,14 +31,14 @@ const ROOM_POSTS_AT_ONCE: usize = 64;
 /// How often one frame is tried.
 const ATTEMPTS_MAX: u32 = 3;
 /// How long one connection may take for all of a batch's frames.
-const CONNECTION_BUDGET: Duration = Duration::from_millis(2_500);
+const CONNECTION_BUDGET: Duration = limit_ms(2_500);
 /// How long a connection may take that was too slow before: it must not hold up its room batch after batch.
-const LAGGED_BUDGET: Duration = Duration::from_millis(300);
+const LAGGED_BUDGET: Duration = limit_ms(300);
 /// How long a connection may take for one frame where no event is for it: nothing would mark it as too slow, so it would
 /// hold up batch after batch. Who misses an outcome or a notice asks for it.
-const UNMARKED_BUDGET: Duration = Duration::from_millis(1_000);
+const UNMARKED_BUDGET: Duration = limit_ms(1_000);
 /// How long a connection may take for signals, in one attempt: who misses one misses nothing that lasts.
-const SIGNAL_BUDGET: Duration = Duration::from_millis(1_000);
+const SIGNAL_BUDGET: Duration = limit_ms(1_000);
 
 /// How much is done for one connection before it counts as too slow.
 struct Patience {

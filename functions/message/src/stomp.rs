@@ -24,7 +24,7 @@ use common::limits::{
 use common::outbound::PostError;
 use common::store::{Connection, ConnectionState, OpenError, Terms};
 use common::telemetry::trace;
-use common::time::Time;
+use common::time::{Time, limit_ms};
 
 use crate::handler::MessageFunction;
 use crate::obey::{Stop, live};
@@ -36,7 +36,7 @@ const ATTEMPTS_MAX: usize = 4;
 /// Messages of a connection are obeyed side by side, while clients say several at once: a SUBSCRIBE may be overtaken by
 /// what its client said behind it. So where a frame would come to nothing, or to the connection's end, for want of another
 /// one, the table is looked at again after these pauses, in all of one message.
-const GRACE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(1_000)];
+const GRACE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), limit_ms(1_000)];
 
 impl MessageFunction {
     pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
