@@ -1,6 +1,7 @@
 //! `CACHE_URL` leads to no server, or names nobody whom it knows: the operator is told which setting, and all else goes on.
 
 use serde_json::Value;
+use tests::deadline::eventually;
 use tests::redis::Redis;
 use tests::{Person, Runtime};
 
@@ -40,7 +41,12 @@ async fn a_url_that_is_wrong_is_named_once_and_costs_no_message() {
         let (alice, room) = talk(&madang, 3).await;
         assert_eq!(alice.messages(&room).await.len(), 3);
         for function in ["message", "consumer"] {
-            let (told, processes) = (told(&madang, function), madang.processes_of(function).await.len());
+            let told = eventually("a line of the log", async || {
+                let told = told(&madang, function);
+                (!told.is_empty()).then_some(told)
+            })
+            .await;
+            let processes = madang.processes_of(function).await.len();
             assert!((1..=processes).contains(&told.len()), "{processes} processes of {function}: {told:#?}");
             for line in told {
                 assert!(line["level"] == "WARN" && line["error"].as_str().unwrap().contains(cause), "{line}");

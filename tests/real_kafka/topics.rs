@@ -8,6 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use tests::admin::run;
 use tests::broker::Broker;
 use tests::cluster::{Brokers, Variables, as_operator, with_own_topics};
+use tests::deadline::eventually;
 use tests::runtime::Ended;
 
 use crate::turn;
@@ -155,6 +156,12 @@ async fn what_is_acknowledged_is_not_lost_with_one_of_several_brokers() {
         if is_alone {
             assert_eq!(told(&variables, "is there").await, expected, "{setting}");
         } else {
+            // The brokers learn of it one after the other.
+            eventually("the change seen", async || {
+                let told = own_setting(&admin, &name, setting).await;
+                (told.as_deref() == Some(value) && run(&variables, &APPLY).await.code == Some(1)).then_some(())
+            })
+            .await;
             let risk = format!("{name} has {setting}={value}: ");
             refused(&variables, &risk).await;
             // Whoever else makes the topics is told, too.

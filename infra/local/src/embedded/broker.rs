@@ -310,7 +310,7 @@ mod tests {
 
     /// Produces until the outcome is as wanted.
     async fn until(producer: &FutureProducer, topic: &str, wanted: bool) -> Result<i64, KafkaError> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let outcome = produce(producer, topic, b"x").await;
             if outcome.is_ok() == wanted {
@@ -365,7 +365,7 @@ mod tests {
         partition.add_partition_offset("chat-presence", 0, Offset::Beginning).unwrap();
         reader.assign(&partition).unwrap();
         let read = |wanted: &[u8]| {
-            let deadline = Instant::now() + Duration::from_secs(10);
+            let deadline = Instant::now() + Duration::from_secs(30);
             loop {
                 assert!(Instant::now() < deadline, "nothing was read");
                 if let Some(Ok(message)) = reader.poll(Duration::from_millis(100)) {

@@ -23,7 +23,7 @@ use super::{backlog::Backlog, *};
 use crate::embedded::Broker;
 
 const TOPIC: &str = "chat-messages";
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Cluster {
     broker: Broker,

@@ -387,7 +387,7 @@ async fn an_abrupt_end_is_reported() {
 
 #[tokio::test]
 async fn a_quiet_connection_is_closed_and_data_keeps_it() {
-    let idle_limit = Duration::from_secs(2);
+    let idle_limit = Duration::from_secs(6);
     let harness = harness(Settings { idle_limit, connection_limit: Duration::from_secs(7200) }).await;
     let (mut socket, _) = harness.open().await;
     let opened = Instant::now();

@@ -192,7 +192,7 @@ async fn a_killed_idle_process_is_replaced() {
 
 #[tokio::test]
 async fn a_passed_deadline_ends_the_process() {
-    let functions = start(FunctionSpec { timeout: Duration::from_secs(2), ..spec() }).await;
+    let functions = start(FunctionSpec { timeout: Duration::from_secs(6), ..spec() }).await;
     let pid = functions.running()[0].pid;
     assert!(matches!(invoke(&functions, json!({ "do": "sleep" })).await, Err(InvokeError::TimedOut)));
     until(|| process_state(pid).is_none()).await;
