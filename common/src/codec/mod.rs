@@ -125,10 +125,11 @@ impl Dialect {
     #[must_use]
     pub fn refuse(&self, code: ErrorCode, frame: &ServerFrame, name: FrameId, receipt: Option<&str>) -> Told {
         let push = Push::new(frame, name);
-        match push.to_connection(self, receipt) {
-            Some(text) => Told::Frame(text),
-            None => Told::Last(stomp::message::refusal(code, &push.json, receipt).into()),
+        let frames = push.to_connection(self, receipt);
+        if frames.is_empty() {
+            return Told::Last(stomp::message::refusal(code, &push.json, receipt).into());
         }
+        Told::Frames(frames)
     }
 
     /// The last frame of a connection that the server closes.
@@ -144,8 +145,8 @@ impl Dialect {
 /// How somebody is told something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// With a frame.
-    Frame(Arc<str>),
+    /// With a frame, or a copy for each place that the connection has for it.
+    Frames(Vec<Arc<str>>),
     /// With the last frame of the connection.
     Last(Arc<str>),
 }
@@ -165,20 +166,15 @@ impl Push {
         Self { kind: frame.kind(), name, json: json::encode(frame).into() }
     }
 
-    /// For a connection as such, whatever it subscribes to, with the receipt of the client's frame that it is about; none
-    /// when its dialect has no place for that.
+    /// For a connection as such, whatever it subscribes to, with the receipt of the client's frame that it is about: a copy
+    /// for each place that its dialect has for that. Together they may be longer than a WebSocket message.
     #[must_use]
-    pub fn to_connection(&self, dialect: &Dialect, receipt: Option<&str>) -> Option<Arc<str>> {
+    pub fn to_connection(&self, dialect: &Dialect, receipt: Option<&str>) -> Vec<Arc<str>> {
         match dialect {
-            Dialect::Json => Some(Arc::clone(&self.json)),
-            Dialect::Stomp(state) if state.queues.is_empty() => None,
+            Dialect::Json => vec![Arc::clone(&self.json)],
             Dialect::Stomp(state) => {
                 let message = self.message(&Source::UserQueue, receipt);
-                let mut text = String::new();
-                for queue in &state.queues {
-                    message.write(queue, &mut text);
-                }
-                Some(text.into())
+                state.queues.iter().map(|queue| message.to_text(queue).into()).collect()
             }
         }
     }
@@ -202,11 +198,7 @@ impl Push {
     fn to_source(&self, source: &Source, form: &Form) -> Arc<str> {
         match form {
             Form::Json => Arc::clone(&self.json),
-            Form::Stomp(subscription) => {
-                let mut text = String::new();
-                self.message(source, None).write(subscription, &mut text);
-                text.into()
-            }
+            Form::Stomp(subscription) => self.message(source, None).to_text(subscription).into(),
         }
     }
 }

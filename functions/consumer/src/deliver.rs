@@ -113,7 +113,7 @@ impl Consumer {
         parcel.is_established = true;
         parcel.traces.extend(traces.of([record.id]));
         match told {
-            Told::Frame(text) => parcel.frames.push(Frames::One(text)),
+            Told::Frames(texts) => parcel.frames.extend(texts.into_iter().map(Frames::One)),
             Told::Last(text) => parcel.last_frame = Some(text),
         }
         Ok(())
@@ -200,12 +200,12 @@ fn waiting(record: &Record, now: Time) -> Option<&ReplyTo> {
 
 fn pack_reply(record: &Record, frame: Option<ServerFrame>, traces: &Traces, now: Time, parcels: &mut Parcels) {
     let (Some(reply_to), Some(frame)) = (waiting(record, now), frame) else { return };
-    let text = push(frame, now).to_connection(&reply_to.dialect, reply_to.receipt.as_deref());
-    if let Some(text) = text {
+    let texts = push(frame, now).to_connection(&reply_to.dialect, reply_to.receipt.as_deref());
+    if !texts.is_empty() {
         let parcel = parcels.entry(reply_to.connection.clone()).or_default();
         parcel.is_established = true;
         parcel.traces.extend(traces.of([record.id]));
-        parcel.frames.push(Frames::One(text));
+        parcel.frames.extend(texts.into_iter().map(Frames::One));
     }
 }
 

@@ -106,7 +106,7 @@ impl FanOut<'_> {
                     let (room_id, epoch) = (room.clone(), epoch.clone());
                     push(ServerFrame::Events { room_id, epoch, events: vec![event.clone()] }, self.now)
                 });
-                own.filter_map(|push| push.to_connection(dialect, None)).map(Frames::One).collect()
+                own.flat_map(|push| push.to_connection(dialect, None)).map(Frames::One).collect()
             }
         }
     }

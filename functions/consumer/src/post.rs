@@ -284,10 +284,13 @@ pub(crate) fn push(frame: ServerFrame, now: Time) -> Push {
 
 /// Adds what concerns a user to what one of their connections gets, if that has a place for it.
 pub(crate) fn pack_for_session(session: &LiveConnection, push: &Push, now: Time, parcels: &mut Parcels) {
-    let Some(text) = push.to_connection(&session.dialect, None) else { return };
+    let texts = push.to_connection(&session.dialect, None);
+    if texts.is_empty() {
+        return;
+    }
     let parcel = parcels.entry(session.connection.clone()).or_default();
     parcel.is_established |= session.is_established(now);
-    parcel.frames.push(Frames::One(text));
+    parcel.frames.extend(texts.into_iter().map(Frames::One));
 }
 
 /// Adds a room's signal to what a subscribed connection gets.

@@ -94,14 +94,18 @@ impl Dialogue<'_> {
     /// The connection's last frame.
     async fn obey_all(&mut self, text: &str) -> Result<(), String> {
         let mut frames = Frames::new(text);
-        for _ in 0..STOMP_FRAMES_PER_MESSAGE_MAX {
+        let mut count = 0;
+        loop {
             match frames.next(self.settled()) {
                 Ok(None) => return Ok(()),
+                Ok(Some(_)) if count == STOMP_FRAMES_PER_MESSAGE_MAX => {
+                    return Err(message::protocol_error(ProtocolError::TooMany, None));
+                }
                 Ok(Some(frame)) => self.answer(&frame).await?,
                 Err(error) => return Err(message::protocol_error(error, None)),
             }
+            count += 1;
         }
-        Err(message::protocol_error(ProtocolError::TooMany, None))
     }
 
     async fn answer(&mut self, frame: &Frame<'_>) -> Result<(), String> {
@@ -363,8 +367,8 @@ impl Dialogue<'_> {
         let frame = ServerFrame::Error { id, client_message_id, reason: refusal.into() };
         loop {
             let text = match self.connection.dialect.refuse(code, &frame, self.frame_id(), receipt) {
-                Told::Frame(text) => {
-                    self.answers.push(text.to_string());
+                Told::Frames(texts) => {
+                    self.answers.extend(texts.iter().map(ToString::to_string));
                     return Ok(());
                 }
                 Told::Last(text) => text.to_string(),

@@ -133,6 +133,18 @@ async fn what_is_no_frame_is_refused() {
     assert!(alice.messages(&room).await.is_empty());
 }
 
+/// The hundredth was one too many.
+#[tokio::test]
+async fn a_message_has_a_hundred_frames() {
+    let madang = Runtime::shared().await;
+    let alice = madang.person("alice").await;
+    let mut stomp = Stomp::connect(&alice).await;
+    for behind in ["", "\n", "\r\n\n"] {
+        stomp.say_text(&format!("{}{behind}", "ACK\nid:1\n\n\0".repeat(100))).await;
+        stomp.catch_up().await;
+    }
+}
+
 /// Receipts came for SEND alone, or with another id: go-stomp/stomp#65, stomp-php/stomp-php#148.
 #[tokio::test]
 async fn every_frame_may_ask_for_a_receipt_whatever_it_is_called() {

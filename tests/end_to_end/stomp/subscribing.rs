@@ -242,6 +242,13 @@ async fn queues_are_few_and_each_gets_its_copy() {
         at_bob.frame_where(id, is_it).await;
     }
     assert!(at_bob.heard().all(|frame| !is_notice(frame)), "{:?}", at_bob.heard().collect::<Vec<_>>());
+    // The copies of one event came in one WebSocket message, however long that was.
+    at_bob.send(&room, "long", &"가".repeat(1_000)).await;
+    for id in ["1", "3", "4"] {
+        let is_it = |frame: &Frame| frame.get("type") == Some("events") && frame.header("subscription") == id;
+        at_bob.frame_where(id, is_it).await;
+    }
+    assert!(at_bob.longest_bytes() <= 8_192, "{}", at_bob.longest_bytes());
 }
 
 /// Each copy of an event was one more in the consumer's memory, for up to 500 subscriptions to one room.

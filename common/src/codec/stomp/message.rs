@@ -57,6 +57,14 @@ impl Message {
         Self { head, name: name.to_string(), receipt: receipt.map(str::to_owned), body: json }
     }
 
+    /// The copy of one subscription.
+    #[must_use]
+    pub fn to_text(&self, subscription: &Subscription) -> String {
+        let mut text = String::new();
+        self.write(subscription, &mut text);
+        text
+    }
+
     /// Adds the copy of one subscription.
     pub fn write(&self, subscription: &Subscription, out: &mut String) {
         out.push_str(&self.head);
