@@ -172,6 +172,14 @@ impl Producer {
         self.config.create_with_context(self.context.clone())
     }
 
+    /// Checks that anything is let in, for those who write something before they produce.
+    ///
+    /// # Errors
+    /// Nothing is.
+    pub const fn check_ingress(&self) -> Result<(), ProduceError> {
+        if self.ingress_closed { Err(ProduceError::Closed) } else { Ok(()) }
+    }
+
     /// Produces one record to one of our topics and waits until all in-sync replicas have it.
     ///
     /// # Errors
@@ -184,8 +192,8 @@ impl Producer {
         headers: &[crate::kafka_event::Header],
     ) -> Result<(), ProduceError> {
         // What is let in already may still have to be buried.
-        if self.ingress_closed && topic != DEAD_LETTER_TOPIC {
-            return Err(ProduceError::Closed);
+        if topic != DEAD_LETTER_TOPIC {
+            self.check_ingress()?;
         }
         if *self.stage.borrow() != Stage::Open {
             return Err(ProduceError::Ending);

@@ -324,3 +324,13 @@ async fn unknown_paths_and_methods_are_told_apart() {
         assert_eq!(answer.headers["allow"], allowed);
     }
 }
+
+/// It stood all the same, and each repetition made one more.
+#[tokio::test]
+async fn no_room_is_made_while_nothing_is_let_in() {
+    let madang = Runtime::start_with::<&str>(&[], &[("INGRESS_CLOSED", "true")]);
+    let (alice, bob) = (madang.person("alice").await, madang.person("bob").await);
+    alice.http.call("POST", "/rooms", &[], json!({"name": "one"}).to_string()).await.refused(503, "unavailable");
+    alice.http.call("PUT", &format!("/direct/{}", bob.id), &[], "").await.refused(503, "unavailable");
+    assert_eq!(alice.http.get("/rooms").await.good(200)["rooms"], json!([]));
+}

@@ -59,6 +59,7 @@ impl Api {
     async fn make(&self, call: &Call, wanted: Wanted) -> Result<Answer, Failure> {
         trace::about_room(&wanted.room);
         if self.store.head(&wanted.room).await?.is_none() {
+            self.producer.check_ingress()?;
             let users: Vec<UserId> = wanted.members.iter().map(|(user, _)| user.clone()).collect();
             ingress::require_rooms_left(&self.store, &call.user, &users).await?;
         }
