@@ -99,8 +99,8 @@ pub struct BatchItemFailure {
 /// A record's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ItemIdentifier {
-    /// `topic-partition`.
-    #[serde(rename = "topic-partition")]
+    /// The topic and the number of the partition, joined as in the event: `chat-messages-0`.
+    #[serde(rename = "partition")]
     pub topic_partition: String,
     /// The offset.
     pub offset: i64,

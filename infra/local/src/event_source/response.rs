@@ -30,7 +30,7 @@ struct Failure {
 
 #[derive(Deserialize)]
 struct ItemIdentifier {
-    #[serde(rename = "topic-partition")]
+    #[serde(rename = "partition")]
     topic_partition: String,
     offset: i64,
 }
@@ -91,7 +91,7 @@ mod tests {
             check(success, Some(&[]));
         }
         let item = |partition: &str, offset: i64| {
-            format!(r#"{{"itemIdentifier":{{"topic-partition":"{partition}","offset":{offset}}}}}"#)
+            format!(r#"{{"itemIdentifier":{{"partition":"{partition}","offset":{offset}}}}}"#)
         };
         check(&failures(&item("chat-messages-0", 7)), Some(&[(0, 7)]));
         let several = [item("chat-messages-0", 7), item("chat-messages-2", 1), item("chat-messages-0", 6)].join(",");
@@ -104,8 +104,8 @@ mod tests {
         check("[]x", None);
         check("\"done\"", None);
         check(&text(r#""chat-messages-0""#), None);
-        check(&text(r#"{"topic-partition":"chat-messages-0","offset":9}"#), None);
-        check(&text(r#"{"topic-partition":"chat-messages-1","offset":5}"#), None);
-        check(&text(r#"{"topic-partition":"other-0","offset":5}"#), None);
+        check(&text(r#"{"partition":"chat-messages-0","offset":9}"#), None);
+        check(&text(r#"{"partition":"chat-messages-1","offset":5}"#), None);
+        check(&text(r#"{"partition":"other-0","offset":5}"#), None);
     }
 }

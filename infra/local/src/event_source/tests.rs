@@ -335,7 +335,7 @@ async fn a_partial_response_commits_what_precedes_the_first_failure() {
         let failures: Vec<Value> = seen(event)
             .iter()
             .filter(|(partition, offset, _)| *partition == 0 && *offset >= 4 && still_broken.load(Ordering::SeqCst))
-            .map(|(_, offset, _)| json!({"itemIdentifier": {"topic-partition": "chat-messages-0", "offset": offset}}))
+            .map(|(_, offset, _)| json!({"itemIdentifier": {"partition": "chat-messages-0", "offset": offset}}))
             .collect();
         Ok(json!({"batchItemFailures": failures}).to_string().into())
     });
@@ -365,7 +365,7 @@ async fn without_partial_responses_the_answer_is_not_looked_at() {
     let cluster = Cluster::start(3);
     cluster.send_all(0, 0..10).await;
     let function = Function::new(|_| {
-        let failure = json!({"itemIdentifier": {"topic-partition": "chat-messages-0", "offset": 0}});
+        let failure = json!({"itemIdentifier": {"partition": "chat-messages-0", "offset": 0}});
         Ok(json!({"batchItemFailures": [failure]}).to_string().into())
     });
     let source = function.attach(cluster.config()).await;
@@ -592,7 +592,7 @@ async fn a_large_backlog_refuses_records_and_loses_none() {
 #[tokio::test]
 async fn a_repeated_batch_may_write_records_although_they_are_refused() {
     let failed_item = || {
-        Ok(json!({"batchItemFailures": [{"itemIdentifier": {"topic-partition": "chat-messages-0", "offset": 0}}]})
+        Ok(json!({"batchItemFailures": [{"itemIdentifier": {"partition": "chat-messages-0", "offset": 0}}]})
             .to_string()
             .into())
     };
