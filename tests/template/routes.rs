@@ -96,7 +96,8 @@ fn both_stages_are_throttled_and_log_nothing_private() {
         );
         assert_ne!(settings["DataTraceEnabled"], true, "{name}");
         let log = &properties["AccessLogSettings"];
-        assert_eq!(log["DestinationArn"], "${AccessLogs.Arn}", "{name}");
+        let group = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${AccessLogs}";
+        assert_eq!(log["DestinationArn"], group, "{name}");
         let format = log["Format"].as_str().unwrap();
         let line: BTreeMap<String, String> =
             serde_json::from_str(format).unwrap_or_else(|error| panic!("{name}: {error}"));
