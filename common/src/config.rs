@@ -361,7 +361,7 @@ impl JwtConfig {
             "EdDSA" => Algorithm::EdDSA,
             _ => return Err(ConfigError::invalid("JWT_ALGORITHM", "HS256, RS256, ES256 or EdDSA")),
         };
-        let key = match (environment.optional("JWT_JWKS_URL"), algorithm) {
+        let key = match (environment.url("JWT_JWKS_URL")?, algorithm) {
             (Some(_), Algorithm::HS256) => {
                 return Err(ConfigError::invalid("JWT_JWKS_URL", "for HS256, which has no public key: use JWT_KEY"));
             }

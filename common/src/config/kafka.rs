@@ -166,6 +166,9 @@ fn encrypt(client: &mut ClientConfig, environment: &Environment) -> Result<(), C
     };
     let certificate = pem(environment, "KAFKA_SSL_CERTIFICATE_PEM")?;
     let key = pem(environment, "KAFKA_SSL_KEY_PEM")?;
+    if key.is_some_and(|key| !PKCS8.iter().any(|label| key.trim_start().starts_with(label))) {
+        return Err(ConfigError::invalid("KAFKA_SSL_KEY_PEM", "a key in PKCS #8, as `openssl pkcs8 -topk8` writes it"));
+    }
     match (certificate, key) {
         (None, None) => return Ok(()),
         (Some(certificate), Some(key)) => client.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key),
@@ -177,6 +180,9 @@ fn encrypt(client: &mut ClientConfig, environment: &Environment) -> Result<(), C
     }
     Ok(())
 }
+
+/// How a key begins that event sources take, too: with another one nothing would be read, and only they would know.
+const PKCS8: [&str; 2] = ["-----BEGIN PRIVATE KEY-----", "-----BEGIN ENCRYPTED PRIVATE KEY-----"];
 
 /// A certificate or key. A path, or text whose line breaks were lost, would only be found by the client, which does not
 /// know the variable.
@@ -212,6 +218,7 @@ mod tests {
     use super::*;
 
     const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n";
     const SCRAM: [(&str, &str); 5] = [
         ("KAFKA_BOOTSTRAP_SERVERS", "one:9096,two:9096"),
         ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
@@ -223,7 +230,7 @@ mod tests {
         ("KAFKA_BOOTSTRAP_SERVERS", "one:9094"),
         ("KAFKA_SECURITY_PROTOCOL", "SSL"),
         ("KAFKA_SSL_CERTIFICATE_PEM", PEM),
-        ("KAFKA_SSL_KEY_PEM", PEM),
+        ("KAFKA_SSL_KEY_PEM", KEY),
     ];
 
     /// What librdkafka is told of these properties.
@@ -260,7 +267,7 @@ mod tests {
         check(&changed(&SCRAM, &[("KAFKA_SASL_MECHANISM", "PLAIN")]), &[("sasl.mechanism", Some("PLAIN"))]);
         let own_authority = [("ssl.ca.pem", Some(PEM)), ("ssl.ca.location", None)];
         check(&changed(&SCRAM, &[("KAFKA_SSL_CA_PEM", PEM)]), &own_authority);
-        let mtls = [("security.protocol", Some("SSL")), ("ssl.certificate.pem", Some(PEM)), ("ssl.key.pem", Some(PEM))];
+        let mtls = [("security.protocol", Some("SSL")), ("ssl.certificate.pem", Some(PEM)), ("ssl.key.pem", Some(KEY))];
         check(&MTLS, &mtls);
         let password = [("ssl.key.password", Some("secret"))];
         check(&changed(&MTLS, &[("KAFKA_SSL_KEY_PASSWORD", "secret")]), &password);
@@ -281,6 +288,10 @@ mod tests {
         for name in ["KAFKA_SSL_CERTIFICATE_PEM", "KAFKA_SSL_KEY_PEM"] {
             refused(&changed(&MTLS, &[(name, "")]), &ConfigError::Missing(name).to_string());
         }
+        let other = KEY.replace("PRIVATE", "EC PRIVATE");
+        let sentence =
+            "the environment variable KAFKA_SSL_KEY_PEM is not a key in PKCS #8, as `openssl pkcs8 -topk8` writes it";
+        refused(&changed(&MTLS, &[("KAFKA_SSL_KEY_PEM", &other)]), sentence);
         for (name, value, expected) in [
             ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT", "PLAINTEXT, SSL or SASL_SSL"),
             ("KAFKA_SASL_MECHANISM", "GSSAPI", "SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER"),
