@@ -10,12 +10,13 @@ use crate::{CA_SECRET, DEAD_LETTERS, KAFKA_SECRET, MSK_SERVERLESS, SELF_MANAGED,
 
 /// Every property that an event source may have. Another one is added here when it is known to discard nothing: a
 /// filter, a destination, a split of batches and a record's age do.
-const PROPERTIES: [&str; 14] = [
+const PROPERTIES: [&str; 15] = [
     "AmazonManagedKafkaEventSourceConfig",
     "BatchSize",
     "EventSourceArn",
     "FunctionName",
     "FunctionResponseTypes",
+    "LoggingConfig",
     "MaximumBatchingWindowInSeconds",
     "MaximumRecordAgeInSeconds",
     "MaximumRetryAttempts",
@@ -220,5 +221,21 @@ fn topics_are_looked_at_again_when_who_signs_in_changes() {
     };
     for parameter in ["KafkaAuthentication", "KafkaSecretArn", "KafkaCaSecretArn", "KafkaTopics", "SecretsRevision"] {
         assert_ne!(topics(&[(parameter, "another")]), topics(&[]), "{parameter}");
+    }
+}
+
+/// It is documented for those of one VPC alone, and what a lone one says to the name of a group, nowhere.
+#[test]
+fn event_sources_share_a_poller_unit_in_a_vpc() {
+    for (name, stack) in stacks() {
+        for (resource, source) in stack.resources("AWS::Lambda::EventSourceMapping") {
+            let properties = &source["Properties"];
+            let is_self_managed = properties["SelfManagedEventSource"].is_object();
+            let accesses = properties["SourceAccessConfigurations"].as_array();
+            let has_subnet = accesses.is_some_and(|all| all.iter().any(|access| access["Type"] == "VPC_SUBNET"));
+            let is_shared = properties["ProvisionedPollerConfig"]["PollerGroupName"].is_string();
+            assert_eq!(is_shared, !is_self_managed || has_subnet, "{resource} with {name}");
+            assert_eq!(properties["LoggingConfig"]["SystemLogLevel"], "WARN", "{resource} with {name}");
+        }
     }
 }

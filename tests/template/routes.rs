@@ -96,7 +96,7 @@ fn both_stages_are_throttled_and_log_nothing_private() {
         );
         assert_ne!(settings["DataTraceEnabled"], true, "{name}");
         let log = &properties["AccessLogSettings"];
-        let group = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${AccessLogs}";
+        let group = "arn:aws:logs:eu-central-1:123456789012:log-group:${AccessLogs}";
         assert_eq!(log["DestinationArn"], group, "{name}");
         let format = log["Format"].as_str().unwrap();
         let line: BTreeMap<String, String> =
