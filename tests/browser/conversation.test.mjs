@@ -78,8 +78,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
     await bob.say(text);
     await alice.shows(text);
     bob.swallow = () => false;
-    await bob.page.reload();
-    await bob.ready();
+    await bob.reload();
     await bob.shows(text);
     await exchange(bob, alice, "그대로 있네요");
     await agree();
@@ -122,8 +121,7 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
 
   await t.test("history over HTTP agrees", async () => {
     const { token } = await (await fetch(`${browser.site.url}/dev/token?sub=alice`)).json();
-    const roomId = decodeURIComponent(new URL(alice.page.url()).hash.slice(1));
-    const answer = await fetch(`${browser.site.url}/rooms/${roomId}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
+    const answer = await fetch(`${browser.site.url}/rooms/${await alice.roomId()}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
     const { messages } = await answer.json();
     assert.deepEqual(texts(messages.map(({ content }) => ({ text: content }))).reverse(), expected);
   });

@@ -100,10 +100,8 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
 
 test("what one person says stands in the order of its saying", { timeout: 10 * 60_000 }, async (t) => {
   const alice = await browser.open("/?user=alice");
-  const bob = await browser.open("/?user=bob");
   await alice.create("한달음", "bob");
-  await waitFor(() => bob.room("한달음"), "bob to see the room");
-  await bob.enter("한달음");
+  const bob = await browser.open(`/?user=bob#${await alice.roomId()}`);
   let total = 0;
   const bothSee = async (said) => {
     total += said.length;
@@ -148,10 +146,8 @@ test("what one person says stands in the order of its saying", { timeout: 10 * 6
 
 test("what is edited or taken back changes everywhere, and stays so", { timeout: 10 * 60_000 }, async (t) => {
   const alice = await browser.open("/?user=alice");
-  const bob = await browser.open("/?user=bob");
   await alice.create("고쳐 쓰기", "bob");
-  await waitFor(() => bob.room("고쳐 쓰기"), "bob to see the room");
-  await bob.enter("고쳐 쓰기");
+  const bob = await browser.open(`/?user=bob#${await alice.roomId()}`);
   const says = async (text) => (await alice.say(text), await bob.shows(text), await alice.shows(text));
 
   await t.test("an edit by the menu", async () => {
@@ -191,8 +187,7 @@ test("what is edited or taken back changes everywhere, and stays so", { timeout:
   });
 
   await t.test("after a reload too", async () => {
-    await bob.page.reload();
-    await bob.ready();
+    await bob.reload();
     await bob.shows("message deleted");
     assert.deepEqual(texts(await bob.messages()), ["مرحبا يا بوب ✍️", "message deleted"]);
     assert.match(await bob.page.textContent("#messages li:not(.event) .mark"), /edited/);
@@ -213,8 +208,7 @@ test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 
   const minji = await browser.open("/?user=minji");
   const yusuf = await browser.open("/?user=yusuf");
   await minji.create("연못", "yusuf");
-  await waitFor(() => yusuf.room("연못"), "Yusuf to see the room");
-  await yusuf.enter("alice");
+  await yusuf.reload();
   const says = async (text) => (await minji.say(text), await minji.shows(text));
 
   await t.test("in a room that is not open", async () => {
@@ -233,8 +227,7 @@ test("what is unread is counted, and reading clears it", { timeout: 10 * 60_000 
   });
 
   await t.test("a reload counts the same", async () => {
-    await yusuf.page.reload();
-    await yusuf.ready();
+    await yusuf.reload();
     await unread(yusuf, "연못", "1");
   });
 
@@ -266,7 +259,7 @@ test("what is seen and written is told to those who watch", { timeout: 10 * 60_0
   const minji = await browser.open("/?user=minji");
   const yusuf = await browser.open("/?user=yusuf");
   await minji.create("대청마루", "yusuf, haru");
-  await waitFor(() => yusuf.room("대청마루"), "yusuf to see the room");
+  await yusuf.reload();
   await yusuf.enter("대청마루");
   const readers = (window, text) => window.page.locator("#messages li", { hasText: text }).locator(".readers").textContent();
   const isOn = (window, user) => window.page.isVisible(`#members li[data-user=${user}] .dot.on`);

@@ -11,10 +11,10 @@ const browser = new Browser();
 let alice, bob;
 
 beforeEach(async (t) => {
-  [alice, bob] = [await browser.open("/?user=alice"), await browser.open("/?user=bob")];
+  alice = await browser.open("/?user=alice");
   await alice.create(t.name, "bob");
-  await waitFor(() => bob.room(t.name), "bob to see the room");
-  await bob.enter(t.name);
+  bob = await browser.open(`/?user=bob#${await alice.roomId()}`);
+  await bob.isIn(t.name);
 });
 afterEach(async () => {
   for (const window of [alice, bob]) await window.page.close();
@@ -29,8 +29,7 @@ const bothShow = async (expected) => {
 /** From here on the window's time can be moved forward. */
 const takeTheClock = async (window) => {
   await window.page.clock.install();
-  await window.page.reload();
-  await window.ready();
+  await window.reload();
 };
 const refusal = ({ id }, code) => ({ type: "error", id, code, message: "No.", retryable: false });
 
@@ -38,8 +37,7 @@ test("too long for a frame", async () => {
   await alice.sayAtOnce(["길".repeat(11_000), "그다음"]);
   await bothShow(["그다음"]);
   assert.match((await failed(alice))[0], /content_too_long/);
-  await alice.page.reload();
-  await alice.ready();
+  await alice.reload();
   await alice.say("다시");
   await bothShow(["그다음", "다시"]);
   assert.match((await failed(alice))[0], /content_too_long/, "it stays refused");
@@ -82,8 +80,7 @@ test("an expired token", async () => {
 test("refused for good", async () => {
   await alice.say("길".repeat(4_001));
   await waitFor(async () => (await failed(alice)).length, "the refusal");
-  await alice.page.reload();
-  await alice.ready();
+  await alice.reload();
   await alice.say("그래도");
   await bothShow(["그래도"]);
   assert.equal((await alice.sent("send")).length, 1, "what was refused is not tried again by itself");
@@ -143,7 +140,7 @@ test("removed and invited, learnt late", async () => {
 
 test("no more subscriptions", async () => {
   await takeTheClock(alice);
-  const roomId = decodeURIComponent(new URL(alice.page.url()).hash.slice(1));
+  const roomId = await alice.roomId();
   let refused = 0; // Of this room alone: what waits in the rooms of other tests asks for theirs.
   await alice.say("First");
   await alice.shows("First");

@@ -92,6 +92,28 @@ export class Window {
   async ready() {
     await this.page.waitForSelector("#state[data-state=open]");
     await this.page.waitForSelector("#input:not([disabled])");
+    await this.hasHistory();
+  }
+
+  async reload() {
+    await this.page.reload();
+    await this.ready();
+  }
+
+  /** Waits until the open room has what was said in it: its first event has seq 1. Before that the page still moves the focus. */
+  hasHistory() {
+    return waitFor(async () => Number(await this.page.textContent("#seq")) > 0, "the history of the open room");
+  }
+
+  /** Waits until a room is open, with what was said in it. */
+  async isIn(name) {
+    await waitFor(async () => (await this.page.textContent("#room-name")) === name, `${name} to be open`);
+    await this.hasHistory();
+  }
+
+  /** The id of the open room. */
+  roomId() {
+    return this.page.evaluate(() => decodeURIComponent(location.hash.slice(1)));
   }
 
   async say(text) {
@@ -105,7 +127,7 @@ export class Window {
     await this.page.fill("#room-title", name);
     await this.page.fill("#room-people", people);
     await this.page.click("#group button");
-    await waitFor(async () => (await this.page.textContent("#room-name")) === name, "the new room to open");
+    await this.isIn(name);
   }
 
   /** The frames of an action that this window has sent, the oldest first, as its panel shows them. */
@@ -167,9 +189,14 @@ export class Window {
     );
   }
 
+  /** Presses a room in the list. */
+  choose(name) {
+    return this.page.click(`#rooms button:has(.name:text-is(${JSON.stringify(name)}))`);
+  }
+
   async enter(name) {
-    await this.page.click(`#rooms button:has(.name:text-is(${JSON.stringify(name)}))`);
-    await waitFor(async () => (await this.page.textContent("#room-name")) === name, `${name} to be open`);
+    await this.choose(name);
+    await this.isIn(name);
   }
 
   /** Presses a button of a member or of a message. */
