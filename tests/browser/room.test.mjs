@@ -306,9 +306,12 @@ test("what is seen and written is told to those who watch", { timeout: 10 * 60_0
     assert.equal(await isOn(minji, "haru"), false);
     const asked = () => minji.page.$$eval("#frames .gist", (items) => items.filter((item) => /members/.test(item.textContent)).length);
     const before = await asked();
+    const menu = minji.page.locator("#members li[data-user=haru]");
+    await menu.locator("summary").click();
     const haru = await browser.open("/?user=haru");
     await waitFor(() => isOn(minji, "haru"), "haru to be online");
     assert.equal(await asked(), before, "a frame said so, not another question");
+    assert.ok(await menu.locator(".acts").isVisible(), "an open menu stays open");
     await haru.page.close();
   });
   nothingWrong();

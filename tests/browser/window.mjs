@@ -182,6 +182,11 @@ export class Window {
     return (await this.rooms()).find((room) => room.name === name);
   }
 
+  /** What stands beneath a message, or an event, of those who have read it. */
+  readers(text) {
+    return this.page.locator("#messages li", { hasText: text }).locator(".readers").textContent();
+  }
+
   /** The members of the open room: name → what stands beside it. */
   members() {
     return this.page.$$eval("#members li", (items) =>
