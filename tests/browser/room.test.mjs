@@ -261,15 +261,14 @@ test("what is seen and written is told to those who watch", { timeout: 10 * 60_0
   await minji.create("대청마루", "yusuf, haru");
   await yusuf.reload();
   await yusuf.enter("대청마루");
-  const readers = (window, text) => window.page.locator("#messages li", { hasText: text }).locator(".readers").textContent();
   const isOn = (window, user) => window.page.isVisible(`#members li[data-user=${user}] .dot.on`);
 
   await t.test("a receipt stands beside the last message that was read", async () => {
     await minji.say("첫째");
-    await waitFor(async () => /^read by .*yusuf/.test(await readers(minji, "첫째")), "the first receipt");
+    await waitFor(async () => /^read by .*yusuf/.test(await minji.readers("첫째")), "the first receipt");
     await minji.say("둘째");
-    await waitFor(async () => /^read by .*yusuf/.test(await readers(minji, "둘째")), "the second receipt");
-    assert.equal(await readers(minji, "첫째"), "", "it has moved");
+    await waitFor(async () => /^read by .*yusuf/.test(await minji.readers("둘째")), "the second receipt");
+    assert.equal(await minji.readers("첫째"), "", "it has moved");
     await browser.photograph(minji.page, "receipt");
   });
 

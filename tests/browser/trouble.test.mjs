@@ -31,6 +31,13 @@ const takeTheClock = async (window) => {
   await window.page.clock.install();
   await window.reload();
 };
+/** Holds back what a window asks for under paths with this end, until what this resolves to is called. */
+const hold = async (window, end) => {
+  let letGo;
+  const held = new Promise((resolve) => (letGo = resolve));
+  await window.page.route((url) => url.pathname.endsWith(end), async (route) => (await held, route.continue()));
+  return letGo;
+};
 const refusal = ({ id }, code) => ({ type: "error", id, code, message: "No.", retryable: false });
 
 test("too long for a frame", async () => {
@@ -136,6 +143,20 @@ test("removed and invited, learnt late", async () => {
   bob.push(kicked);
   await alice.say("그리고 지금은?");
   await bothShow(["들리나요?", "그리고 지금은?"]);
+});
+
+test("read before the members are known", async () => {
+  await bob.page.close();
+  await alice.say("읽었나요?");
+  await alice.shows("읽었나요?");
+  const [{ seq }] = await alice.messages();
+  const load = await hold(alice, "/members");
+  const asked = alice.page.waitForRequest(/\/members\?/);
+  await alice.reload();
+  await asked;
+  alice.push({ type: "read", roomId: await alice.roomId(), userId: "bob", seq });
+  load();
+  await waitFor(async () => /^read by .*bob/.test(await alice.readers("읽었나요?")), "the receipt");
 });
 
 test("no more subscriptions", async () => {
