@@ -145,6 +145,22 @@ test("removed and invited, learnt late", async () => {
   await bothShow(["들리나요?", "그리고 지금은?"]);
 });
 
+test("a room that loads slowly", async (t) => {
+  await bob.create("옆방");
+  await bob.reload();
+  const load = await hold(bob, "/messages");
+  bob.swallow = ({ type }) => type === "events";
+  await bob.choose(t.name);
+  await alice.say("들어오는 사이에");
+  await alice.shows("들어오는 사이에");
+  await bob.page.click("nav summary");
+  await bob.page.fill("#room-title", "다음 방");
+  load();
+  await bob.shows("들어오는 사이에");
+  assert.equal(await bob.page.evaluate(() => document.activeElement.id), "room-title", "the focus is where bob has put it");
+  await waitFor(async () => (await bob.sent("read")).length, "bob to say that he has read it");
+});
+
 test("read before the members are known", async () => {
   await bob.page.close();
   await alice.say("읽었나요?");
