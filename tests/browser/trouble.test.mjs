@@ -145,6 +145,13 @@ test("removed and invited, learnt late", async () => {
   await bothShow(["들리나요?", "그리고 지금은?"]);
 });
 
+test("a notice that never comes", async () => {
+  bob.swallow = ({ type }) => type === "notice";
+  await alice.create("모르는 방", "bob");
+  const comeBack = () => bob.page.evaluate(() => dispatchEvent(new Event("focus")));
+  await waitFor(async () => (await comeBack(), bob.room("모르는 방")), "the room to be in the list");
+});
+
 test("a room that loads slowly", async (t) => {
   await bob.create("옆방");
   await bob.reload();
