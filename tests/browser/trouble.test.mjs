@@ -116,33 +116,53 @@ test("lines that do not last", async () => {
   await alice.page.waitForSelector("#state[data-state=open]");
 });
 
-test("removed and invited, learnt late", async () => {
-  const held = [];
-  const again = async () => {
-    const before = await alice.page.locator("#messages li.event").count();
-    await alice.onMember("bob", "Remove");
-    await waitFor(async () => !("bob" in (await alice.members())), "bob to be gone");
-    await alice.page.fill("#guests", "bob");
-    await alice.page.click("#invite button");
-    await waitFor(async () => (await alice.page.locator("#messages li.event").count()) === before + 2, "bob to be back");
-  };
+/** Removes bob and invites him again. He hears nothing of it; resolves to the notices of both. */
+const removeAndInvite = async () => {
+  const seqs = () => alice.page.$$eval("#messages li.event", (items) => items.map((item) => Number(item.dataset.seq)));
+  const before = (await seqs()).length;
+  bob.swallow = ({ type }) => type === "events" || type === "notice";
+  await alice.onMember("bob", "Remove");
+  await waitFor(async () => !("bob" in (await alice.members())), "bob to be gone");
+  await alice.page.fill("#guests", "bob");
+  await alice.page.click("#invite button");
+  await waitFor(async () => (await seqs()).length === before + 2, "bob to be back");
+  bob.swallow = ({ type }) => type === "notice";
+  const [removal, invitation] = (await seqs()).slice(before);
+  const roomId = await alice.roomId();
+  const notice = (kind, seq) => ({ type: "notice", kind, roomId, event: { seq, kind: `member.${kind}`, sender: "alice", userId: "bob" } });
+  return { kicked: notice("kicked", removal), invited: notice("invited", invitation) };
+};
 
-  bob.swallow = (frame) => frame.type === "events" || frame.kind === "kicked";
-  await again();
-  bob.swallow = () => false;
+test("removed and invited, learnt late", async () => {
+  const { invited } = await removeAndInvite();
+  bob.push(invited);
   await alice.say("들리나요?");
   await bothShow(["들리나요?"]);
 
-  bob.swallow = (frame) => held.push(frame);
-  await again();
-  const kicked = await waitFor(() => held.some(({ kind }) => kind === "invited") && held.find(({ kind }) => kind === "kicked"), "both notices");
-  bob.swallow = () => false;
-  const listed = bob.page.waitForResponse((response) => /\/rooms\?/.test(response.url()));
+  const { kicked } = await removeAndInvite();
+  await alice.page.fill("#new-name", "다시 한번");
+  await alice.page.click("#rename button");
+  await alice.isIn("다시 한번");
   bob.push({ type: "events", roomId: "g-unknown", events: [] });
-  await (await listed).finished();
+  await bob.isIn("다시 한번"); // He has it from the list of rooms, with his new membership.
   bob.push(kicked);
   await alice.say("그리고 지금은?");
   await bothShow(["들리나요?", "그리고 지금은?"]);
+});
+
+test("removed and invited while a subscription is on its way", async () => {
+  const roomId = await alice.roomId();
+  let subscribed;
+  bob.swallow = (frame) => !subscribed && frame.type === "subscribed" && frame.roomId === roomId && (subscribed = frame);
+  await bob.cut();
+  await waitFor(() => subscribed, "the answer");
+  const { invited } = await removeAndInvite();
+  bob.push(invited);
+  const asked = () => bob.page.$$eval("#frames li.http .gist", (gists) => gists.map((gist) => gist.textContent));
+  await waitFor(async () => (await asked()).some((path) => path.startsWith(`/rooms/${roomId} →`)), "bob to hear of the invitation");
+  bob.push(subscribed);
+  await alice.say("들리나요?");
+  await bothShow(["들리나요?"]);
 });
 
 test("a notice that never comes", async () => {
