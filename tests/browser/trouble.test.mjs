@@ -202,6 +202,19 @@ test("read before the members are known", async () => {
   await waitFor(async () => /^read by .*bob/.test(await alice.readers("읽었나요?")), "the receipt");
 });
 
+test("a new epoch whose history does not come", async () => {
+  await alice.say("처음부터");
+  await bothShow(["처음부터"]);
+  const roomId = await alice.roomId();
+  let told = 0, lost = 0;
+  bob.answer = ({ action, id, roomId: of, after }) =>
+    action === "subscribe" && of === roomId && !told++ ? { type: "subscribed", id, roomId, recovered: false, epoch: after.epoch } : null;
+  await bob.page.route((url) => url.pathname.endsWith("/messages"), (route) => (lost++ ? route.fallback() : route.abort()));
+  await bob.cut();
+  await waitFor(() => lost, "bob to ask for the history");
+  await bothShow(["처음부터"]);
+});
+
 test("no more subscriptions", async () => {
   await takeTheClock(alice);
   const roomId = await alice.roomId();
