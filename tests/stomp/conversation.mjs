@@ -385,6 +385,7 @@ export function conversation(name, runtime, start) {
     const talker = await stage.connect(alice);
     const { client } = talker;
     await talker.subscribe(topic(room), { id: "again" });
+    await stage.warm(talker, room, 6);
     await Promise.all([
       client.subscribe(USER_QUEUE, { id: "queue" }),
       client.subscribe(topic(strangers), { id: "strangers", receipt: "refused" }),
@@ -432,6 +433,16 @@ export class Stage {
 
   person(name) {
     return new Person(this.runtime, name);
+  }
+
+  /** Has as many processes of the message function as frames are to come at once: what waits for a start comes too late. */
+  async warm(talker, room, count) {
+    const isMessage = ({ name }) => name === "message";
+    await waitFor(async () => {
+      await Promise.all(Array.from({ length: count }, () => talker.send(app(room, "typing"))));
+      const { functions } = await (await fetch(`${this.runtime.url}/dev/functions`)).json();
+      return functions.filter(isMessage).length >= count;
+    }, `${count} processes`);
   }
 
   async open(settings) {
