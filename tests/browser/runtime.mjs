@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** The first start may build everything. */
 const START_MS = 15 * 60_000;
-const STOP_MS = 30_000;
+/** Longer than the runtime itself gives its parts to end. */
+const STOP_MS = 90_000;
 
 /**
  * Starts a runtime on a free port, with flags of its own. Resolves, once it has printed how to use it, to its addresses,

@@ -23,7 +23,7 @@ export class Browser {
   constructor(start = startRuntime) {
     before(async () => {
       this.site = await start();
-      this.process = await chromium.launch({ executablePath: BROWSER, args: QUIET });
+      this.process = await chromium.launch({ executablePath: BROWSER, args: QUIET, timeout: 120_000 });
       this.screenshots = await mkdtemp(join(tmpdir(), "madang-screenshots-"));
       this.context = await this.newContext();
     });
