@@ -122,7 +122,8 @@ test("two people talk, through a reload and a cut line", { timeout: 20 * 60_000 
 
   await t.test("history over HTTP agrees", async () => {
     const { token } = await (await fetch(`${browser.site.url}/dev/token?sub=alice`)).json();
-    const answer = await fetch(`${browser.site.url}/rooms/${await alice.roomId()}/messages?limit=100`, { headers: { authorization: `Bearer ${token}` } });
+    const path = `/rooms/${await alice.roomId()}/messages?limit=100`;
+    const answer = await fetch(browser.site.url + path, { headers: { authorization: `Bearer ${token}` } });
     const { messages } = await answer.json();
     assert.deepEqual(texts(messages.map(({ content }) => ({ text: content }))).reverse(), expected);
   });

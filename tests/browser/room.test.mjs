@@ -20,13 +20,8 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
   await alice.say("누가 더 올까요?");
   await alice.shows("누가 더 올까요?");
 
-  const invite = async (people) => {
-    await alice.page.fill("#guests", people);
-    await alice.page.click("#invite button");
-  };
-
   await t.test("whoever is invited has the room at once", async () => {
-    await invite("dave");
+    await alice.invite("dave");
     await waitFor(() => dave.room("정원 모임"), "dave to see the room");
     await dave.enter("정원 모임");
     await dave.shows("누가 더 올까요?");
@@ -42,7 +37,8 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
   });
 
   await t.test("a refusal is told in words", async () => {
-    await invite("dave");
+    await alice.page.fill("#guests", "dave");
+    await alice.page.click("#invite button");
     await alice.notice(/It is so already.*no_change/);
     await alice.onMember("alice", "Make member");
     await alice.notice(/keeps an owner.*last_owner/);
@@ -71,7 +67,7 @@ test("members come, rise, go and come back", { timeout: 10 * 60_000 }, async (t)
   });
 
   await t.test("and is back with the next invitation, on the same line", async () => {
-    await invite("dave");
+    await alice.invite("dave");
     await waitFor(() => dave.room("봄 정원"), "dave to see the room again");
     await dave.enter("봄 정원");
     await dave.shows("dave는 못 봐요");

@@ -131,13 +131,13 @@ const removeAndInvite = async () => {
   bob.swallow = ({ type }) => type === "events" || type === "notice";
   await alice.onMember("bob", "Remove");
   await waitFor(async () => !("bob" in (await alice.members())), "bob to be gone");
-  await alice.page.fill("#guests", "bob");
-  await alice.page.click("#invite button");
+  await alice.invite("bob");
   await waitFor(async () => (await seqs()).length === before + 2, "bob to be back");
   bob.swallow = ({ type }) => type === "notice";
   const [removal, invitation] = (await seqs()).slice(before);
   const roomId = await alice.roomId();
-  const notice = (kind, seq) => ({ type: "notice", kind, roomId, event: { seq, kind: `member.${kind}`, sender: "alice", userId: "bob" } });
+  const event = (kind, seq) => ({ seq, kind: `member.${kind}`, sender: "alice", userId: "bob" });
+  const notice = (kind, seq) => ({ type: "notice", kind, roomId, event: event(kind, seq) });
   return { kicked: notice("kicked", removal), invited: notice("invited", invitation) };
 };
 
@@ -161,13 +161,15 @@ test("removed and invited, learnt late", async () => {
 test("removed and invited while a subscription is on its way", async () => {
   const roomId = await alice.roomId();
   let subscribed;
-  bob.swallow = (frame) => !subscribed && frame.type === "subscribed" && frame.roomId === roomId && (subscribed = frame);
+  const isAnswer = ({ type, roomId: of }) => type === "subscribed" && of === roomId;
+  bob.swallow = (frame) => !subscribed && isAnswer(frame) && (subscribed = frame);
   await bob.cut();
   await waitFor(() => subscribed, "the answer");
   const { invited } = await removeAndInvite();
   bob.push(invited);
   const asked = () => bob.page.$$eval("#frames li.http .gist", (gists) => gists.map((gist) => gist.textContent));
-  await waitFor(async () => (await asked()).some((path) => path.startsWith(`/rooms/${roomId} →`)), "bob to hear of the invitation");
+  const hasLooked = async () => (await asked()).some((path) => path.startsWith(`/rooms/${roomId} →`));
+  await waitFor(hasLooked, "bob to look at the room anew");
   bob.push(subscribed);
   await alice.say("들리나요?");
   await bothShow(["들리나요?"]);
@@ -192,7 +194,8 @@ test("a room that loads slowly", async (t) => {
   await bob.page.fill("#room-title", "다음 방");
   load();
   await bob.shows("들어오는 사이에");
-  assert.equal(await bob.page.evaluate(() => document.activeElement.id), "room-title", "the focus is where bob has put it");
+  const focused = await bob.page.evaluate(() => document.activeElement.id);
+  assert.equal(focused, "room-title", "the focus is where bob has put it");
   await waitFor(async () => (await bob.sent("read")).length, "bob to say that he has read it");
 });
 
@@ -215,9 +218,12 @@ test("a new epoch whose history does not come", async () => {
   await bothShow(["처음부터"]);
   const roomId = await alice.roomId();
   let told = 0, lost = 0;
-  bob.answer = ({ action, id, roomId: of, after }) =>
-    action === "subscribe" && of === roomId && !told++ ? { type: "subscribed", id, roomId, recovered: false, epoch: after.epoch } : null;
-  await bob.page.route((url) => url.pathname.endsWith("/messages"), (route) => (lost++ ? route.fallback() : route.abort()));
+  bob.answer = ({ action, id, roomId: of, after }) => {
+    if (action !== "subscribe" || of !== roomId || told++) return null;
+    return { type: "subscribed", id, roomId, recovered: false, epoch: after.epoch };
+  };
+  const isHistory = (url) => url.pathname.endsWith("/messages");
+  await bob.page.route(isHistory, (route) => (lost++ ? route.fallback() : route.abort()));
   await bob.cut();
   await waitFor(() => lost, "bob to ask for the history");
   await bothShow(["처음부터"]);

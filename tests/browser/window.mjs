@@ -100,7 +100,7 @@ export class Window {
     await this.ready();
   }
 
-  /** Waits until the open room has what was said in it: its first event has seq 1. Before that the page still moves the focus. */
+  /** Waits for what was said in the open room: its first event has seq 1. Before that the page may move the focus. */
   hasHistory() {
     return waitFor(async () => Number(await this.page.textContent("#seq")) > 0, "the history of the open room");
   }
@@ -202,6 +202,13 @@ export class Window {
   async enter(name) {
     await this.choose(name);
     await this.isIn(name);
+  }
+
+  /** Invites people, and waits for the ack, which empties the form. */
+  async invite(people) {
+    await this.page.fill("#guests", people);
+    await this.page.click("#invite button");
+    await waitFor(async () => (await this.page.inputValue("#guests")) === "", "the ack of an invitation");
   }
 
   /** Presses a button of a member or of a message. */

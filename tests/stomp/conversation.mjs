@@ -435,7 +435,7 @@ export class Stage {
     return new Person(this.runtime, name);
   }
 
-  /** Has as many processes of the message function as frames are to come at once: what waits for a start comes too late. */
+  /** Has as many processes of the message function as frames are to come at once: none is to wait for a start. */
   async warm(talker, room, count) {
     const isMessage = ({ name }) => name === "message";
     await waitFor(async () => {
