@@ -157,12 +157,29 @@ async fn one_changes_ones_own_and_admins_delete() {
     for other in ["e.2", "e.999", &format!("{}9", his["messageId"].as_str().unwrap())] {
         at_bob.refused(edit(&room, &json!({"messageId": other}), "x"), "message_not_found").await;
     }
+    // One's own message of another room is none of this one's, whatever the body names (case 47).
+    let elsewhere = bob.make_room(&[]).await;
+    at_bob.subscribe(&elsewhere).await;
+    at_bob.send(&elsewhere, "there", "another").await;
+    let another = at_bob.message(&elsewhere, "there").await;
+    at_bob.refused(edit(&room, &another, "x"), "message_not_found").await;
+    at_bob.refused(delete(&room, &another), "message_not_found").await;
+    let path = |room: &str| format!("/rooms/{room}/messages/{}", another["messageId"].as_str().unwrap());
+    bob.http.call("DELETE", &path(&room), &[], "").await.refused(404, "message_not_found");
+    let (body, json_type) = (json!({"content": "x", "roomId": elsewhere}), [("content-type", "application/json")]);
+    bob.http.call("PATCH", &path(&room), &json_type, body.to_string()).await.refused(404, "message_not_found");
+    assert_eq!(bob.messages(&elsewhere).await[0]["content"], "another");
     // The room's creation and another edit are no messages.
     let epoch = his["messageId"].as_str().unwrap().rsplit_once('.').unwrap().0.to_owned();
     at_bob.refused(delete(&room, &json!({"messageId": format!("{epoch}.1")})), "message_not_found").await;
     at_alice.act(delete(&room, &his)).await;
     at_bob.event(&room, "message.deleted").await;
     at_bob.refused(edit(&room, &his, "back"), "message_not_found").await;
+    at_bob.send(&room, "last", "bob's last").await;
+    let last = at_bob.message(&room, "last").await;
+    at_bob.act(json!({"action": "leave", "roomId": room})).await;
+    at_bob.event(&room, "member.left").await;
+    at_bob.refused(delete(&room, &last), "not_member").await;
 }
 
 /// In a direct room nobody is an admin.

@@ -1,5 +1,6 @@
 //! Groups: who comes, who goes, who may do what.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::deadline::eventually;
 use tests::person::assert_dense;
@@ -228,4 +229,35 @@ async fn a_hundred_are_invited_at_once() {
     let by_command: Vec<&Value> = heard.iter().map(|event| &event["commandId"]).collect();
     assert_eq!(by_command, commands[..99].iter().collect::<Vec<_>>());
     assert_eq!(alice.http.get(&format!("/rooms/{room}")).await.good(200)["memberCount"], 101);
+}
+
+/// Those who came at once met conflicts of transactions, which were told as faults: gumroad #7454 (case 29).
+#[tokio::test]
+async fn many_come_and_one_goes_at_once() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (path, json_type) = (format!("/rooms/{room}/members"), [("content-type", "application/json")]);
+    let invitations = (0..50).map(|number| {
+        let (path, body) = (&path, json!({"userIds": [format!("{}-{number}", bob.id)]}).to_string());
+        let alice = &alice;
+        async move { alice.http.call("POST", path, &json_type, body).await.good(202) }
+    });
+    join_all(invitations).await;
+    let count = async |expected: u64| {
+        let room = alice.http.get(&format!("/rooms/{room}")).await.good(200);
+        (room["memberCount"] == expected).then_some(())
+    };
+    eventually("all there", async || count(52).await).await;
+
+    let removal = format!("{path}/{}", bob.id);
+    let removals = join_all((0..20).map(|_| alice.http.call("DELETE", &removal, &[], ""))).await;
+    // Who comes too late is told so, at the door or by the commit.
+    assert!(removals.iter().all(|answer| [202, 409].contains(&answer.status)), "{removals:?}");
+    eventually("one gone", async || count(51).await).await;
+    let mut at_alice = alice.join(&room).await;
+    at_alice.send(&room, "fence", "behind all").await;
+    at_alice.message(&room, "fence").await;
+    count(51).await.expect("nobody else has gone");
+    let kicked = alice.events(&room).await.iter().filter(|event| event["kind"] == "member.kicked").count();
+    assert_eq!(kicked, 1);
 }

@@ -298,10 +298,15 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
     response(status, &json!({"__type": format!("{namespace}#{kind}"), "message": message}))
 }
 
-/// A transaction that is cancelled because of its last item.
+/// A transaction that is cancelled because of its last item; where that is a conflict, the first one is throttled besides.
 fn cancelled(call: &Value, reason: &str, message: &str) -> Value {
     let count = call["TransactItems"].as_array().map_or(1, Vec::len);
     let mut reasons = vec![json!({"Code": "None"}); count - 1];
+    if let Some(first) = reasons.first_mut()
+        && reason == "TransactionConflict"
+    {
+        *first = json!({"Code": "ThrottlingError", "Message": "Throughput exceeds the current capacity."});
+    }
     reasons.push(json!({"Code": reason, "Message": message}));
     let codes: Vec<&str> = reasons.iter().filter_map(|reason| reason["Code"].as_str()).collect();
     json!({
