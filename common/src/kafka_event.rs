@@ -100,8 +100,7 @@ pub struct BatchItemFailure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ItemIdentifier {
     /// The topic and the number of the partition, joined as in the event: `chat-messages-0`.
-    #[serde(rename = "partition")]
-    pub topic_partition: String,
+    pub partition: String,
     /// The offset.
     pub offset: i64,
 }

@@ -1,14 +1,12 @@
 //! What nobody else ends or says.
 
 use serde_json::{Value, json};
+use tests::broker::PRESENCE;
 use tests::client::Closed;
 use tests::deadline::eventually;
-use tests::{Client, Runtime};
+use tests::{Client, Person, Runtime};
 
 use crate::auth::short_lived;
-
-/// The topic of sessions and typing.
-const PRESENCE: &str = "chat-presence";
 
 async fn hears(client: &mut Client, code: &str, reconnect: &str) {
     let bye = client.push("bye").await;
@@ -96,6 +94,19 @@ async fn a_slow_connection_that_is_gone_is_removed_and_counted() {
     madang.faults(json!({})).await;
 }
 
+/// What kinds of signals of somebody stand on their topic.
+pub(crate) async fn signals_of(madang: &Runtime, person: &Person) -> Vec<Value> {
+    let (broker, user) = (madang.broker(), person.id.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let count = usize::try_from(broker.count(PRESENCE)).unwrap();
+        broker.read_until(PRESENCE, |records| records.len() >= count)
+    });
+    let records = read.await.unwrap().into_iter();
+    let records = records.filter(|record| record.key.as_deref() == Some(user.as_bytes()));
+    let values = records.map(|record| serde_json::from_slice::<Value>(&record.value.unwrap()).unwrap());
+    values.map(|mut value| value["kind"].take()).collect()
+}
+
 /// A lost record is made good: what others were told is not what is, so the user's consumer is asked to look.
 #[tokio::test]
 async fn sessions_that_nobody_was_told_of_are_looked_at() {
@@ -103,17 +114,7 @@ async fn sessions_that_nobody_was_told_of_are_looked_at() {
     madang.faults(json!({"pauseEventSource": true})).await;
     let alice = madang.person("alice").await;
     let mut at_alice = alice.connect().await;
-    let kinds = async || -> Vec<Value> {
-        let (broker, user) = (madang.broker(), alice.id.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let count = usize::try_from(broker.count(PRESENCE)).unwrap();
-            broker.read_until(PRESENCE, |records| records.len() >= count)
-        });
-        let records = read.await.unwrap().into_iter();
-        let records = records.filter(|record| record.key.as_deref() == Some(user.as_bytes()));
-        let values = records.map(|record| serde_json::from_slice::<Value>(&record.value.unwrap()).unwrap());
-        values.map(|mut value| value["kind"].take()).collect()
-    };
+    let kinds = async || signals_of(&madang, &alice).await;
     eventually("the session", async || (kinds().await == ["session.opened"]).then_some(())).await;
     madang.sweeping(eventually("the check", async || (kinds().await.len() == 2).then_some(()))).await;
     assert_eq!(kinds().await, ["session.opened", "session.check"], "one, however often is swept");

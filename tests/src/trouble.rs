@@ -142,28 +142,17 @@ impl Desk {
         }
         let call: Value = serde_json::from_slice(&body).ok()?;
         let met = self.book().meet(&operation, &call);
-        let answer = self.answer_call(parts, body, call, &operation, met).await;
-        *self.book().answered.entry(operation).or_default() += 1;
-        answer
-    }
-
-    async fn answer_call(
-        &self,
-        parts: Parts,
-        body: Bytes,
-        call: Value,
-        operation: &str,
-        met: Option<Trouble>,
-    ) -> Option<Answer> {
-        match met {
+        let answer = match met {
             None => self.onward.pass(&self.server, parts, body).await,
             Some(Trouble::AnswerLost) => {
                 self.onward.pass(&self.server, parts, body).await;
                 None
             }
             Some(Trouble::HalfDone) => self.do_half(parts, call).await,
-            Some(trouble) => Some(refusal(operation, trouble, &call)),
-        }
+            Some(trouble) => Some(refusal(&operation, trouble, &call)),
+        };
+        *self.book().answered.entry(operation).or_default() += 1;
+        answer
     }
 
     /// Does the second half of a batch.

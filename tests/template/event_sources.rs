@@ -227,14 +227,26 @@ fn topics_are_looked_at_again_when_who_signs_in_changes() {
 /// It is documented for those of one VPC alone, and what a lone one says to the name of a group, nowhere.
 #[test]
 fn event_sources_share_a_poller_unit_in_a_vpc() {
-    for (name, stack) in stacks() {
+    let network = [("SubnetIds", "subnet-1,subnet-2"), ("SecurityGroupIds", "sg-1")];
+    let in_vpc = Template::read().with(&[SELF_MANAGED, &network].concat());
+    for (name, stack) in stacks().into_iter().chain([("self-managed in a VPC", in_vpc)]) {
         for (resource, source) in stack.resources("AWS::Lambda::EventSourceMapping") {
             let properties = &source["Properties"];
             let is_self_managed = properties["SelfManagedEventSource"].is_object();
             let accesses = properties["SourceAccessConfigurations"].as_array();
             let has_subnet = accesses.is_some_and(|all| all.iter().any(|access| access["Type"] == "VPC_SUBNET"));
             let is_shared = properties["ProvisionedPollerConfig"]["PollerGroupName"].is_string();
+            assert_eq!(has_subnet, name == "self-managed in a VPC", "{resource} with {name}");
             assert_eq!(is_shared, !is_self_managed || has_subnet, "{resource} with {name}");
+        }
+    }
+}
+
+#[test]
+fn event_sources_warn_in_the_log() {
+    for (name, stack) in stacks() {
+        for (resource, source) in stack.resources("AWS::Lambda::EventSourceMapping") {
+            let properties = &source["Properties"];
             assert_eq!(properties["LoggingConfig"]["SystemLogLevel"], "WARN", "{resource} with {name}");
         }
     }

@@ -200,7 +200,7 @@ impl Consumer {
         }
         let failure = |((topic, partition), offset): ((String, i32), i64)| BatchItemFailure {
             item_identifier: ItemIdentifier {
-                topic_partition: format!("{}-{partition}", self.topic_prefix.with(&topic)),
+                partition: format!("{}-{partition}", self.topic_prefix.with(&topic)),
                 offset,
             },
         };

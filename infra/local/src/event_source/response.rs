@@ -30,8 +30,7 @@ struct Failure {
 
 #[derive(Deserialize)]
 struct ItemIdentifier {
-    #[serde(rename = "partition")]
-    topic_partition: String,
+    partition: String,
     offset: i64,
 }
 
@@ -47,7 +46,7 @@ pub(super) fn first_failures(body: &[u8], topic: &str, batch: &Batch) -> Result<
     let response: Option<Response> =
         serde_json::from_slice(body).map_err(|error| ResponseError::Shape(error.to_string()))?;
     let mut first = BTreeMap::new();
-    for Failure { item_identifier: ItemIdentifier { topic_partition, offset } } in
+    for Failure { item_identifier: ItemIdentifier { partition: topic_partition, offset } } in
         response.unwrap_or_default().batch_item_failures.unwrap_or_default()
     {
         let Some(partition) = partition(&topic_partition, topic).filter(|partition| holds(batch, *partition, offset))
