@@ -119,7 +119,7 @@ const CALLS: [&str; 8] =
 /// runtime passes while it blocks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_that_dynamodb_refuses_are_named_once_to_the_operator_and_never_to_clients() {
-    let tables = Runtime::start::<&str>(&[]);
+    let tables = Runtime::for_its_tables();
     let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &way.url())]);
     let (alice, bob, room) = madang.pair().await;

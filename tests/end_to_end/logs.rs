@@ -107,7 +107,7 @@ async fn a_dead_letter_is_logged_with_its_room_and_its_trace() {
 // The way works while the start of the runtime blocks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_names_its_room_and_its_connection_and_no_person() {
-    let tables = Runtime::start::<&str>(&[]);
+    let tables = Runtime::for_its_tables();
     let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with(&["--log-level", "info"], &[("AWS_ENDPOINT_URL_DYNAMODB", way.url().as_str())]);
     let ((alice, bob, room), carol) = (madang.pair().await, madang.person("carol").await);

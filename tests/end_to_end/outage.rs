@@ -12,7 +12,7 @@ use tests::person::assert_dense;
 const ACKED: usize = 30;
 
 async fn nothing_acked_is_lost_while_the_tables_are(away: Way, failures: usize) {
-    let tables = Runtime::start::<&str>(&[]);
+    let tables = Runtime::for_its_tables();
     let gate = Gate::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &gate.url())]);
     let (alice, bob, room) = madang.pair().await;

@@ -52,7 +52,7 @@ async fn every_function_ends_by_itself_and_another_one_goes_on() {
 /// Says something while the broker is slow, ends the functions in the middle of it, and gives what was answered; then
 /// says it again until it is acked.
 async fn answer_of_a_function_that_ends(broker_delay_ms: u64) -> Value {
-    let tables = Runtime::start::<&str>(&[]);
+    let tables = Runtime::for_its_tables();
     let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &way.url())]);
     let (alice, bob, room) = madang.pair().await;

@@ -31,7 +31,7 @@ const GIVEN_UP: [&str; 4] = [
 type Troubled = (Runtime, TroubledWay, Runtime);
 
 async fn troubled() -> Troubled {
-    let tables = Runtime::start::<&str>(&[]);
+    let tables = Runtime::for_its_tables();
     let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &way.url())]);
     (tables, way, madang)

@@ -36,7 +36,7 @@ async fn run_suite(madang: &Runtime) -> Option<i32> {
 // The ledgers write while the start of the runtime blocks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_functions_do_what_they_may_and_nothing_else() {
-    let store = Runtime::start::<&str>(&[]);
+    let store = Runtime::for_its_tables();
     let (tables, connections) = (Ledger::open().await, Ledger::open().await);
     tables.leads_to(&store.endpoints.dynamodb);
     let variables =

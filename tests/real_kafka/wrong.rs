@@ -81,7 +81,7 @@ fn told(madang: &Runtime, function: &str) -> Vec<String> {
 async fn functions_that_are_not_let_in_name_the_setting_once_and_tell_clients_nothing() {
     let _turn = turn().await;
     // A room needs functions that are let in.
-    let right = Runtime::start::<&str>(&[]);
+    let right = Runtime::for_its_tables();
     let (alice, _bob, room) = right.pair().await;
     for (settings, named) in cases() {
         let functions = functions_with(&settings);

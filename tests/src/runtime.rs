@@ -134,6 +134,16 @@ impl Runtime {
         Self { endpoints, kafka, log: process.log.clone(), process: Some(process), _turn: None }
     }
 
+    /// A system whose tables another one uses. Its own sweeper stays still: it would ask its own gateway for the other's
+    /// connections, which knows none of them, and remove them.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn for_its_tables() -> Self {
+        Self::start(&["--sweep-interval", "86400"])
+    }
+
     /// The system that is named from outside.
     fn outside(endpoints: Endpoints, turn: Turn) -> Self {
         let kafka = cluster::of_local_runtime(&endpoints.kafka, cluster::outside());
