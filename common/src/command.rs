@@ -232,7 +232,8 @@ impl HistoryStart {
             (Some(before), None, None) => Ok(Self::Before(before)),
             (None, Some(after), None) => Ok(Self::After(after)),
             (None, None, Some(cursor)) => Ok(Self::Cursor(cursor.to_owned())),
-            _ => Err(Refusal::field("cursor")),
+            (_, _, Some(_)) => Err(Refusal::field("cursor")),
+            (Some(_), Some(_), None) => Err(Refusal::field("after")),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator must set right, said once: a setting that leads nowhere fails every call, and one line that names it
-//! is read where a thousand are not. The calls' own lines stand beside it.
+//! is read where a thousand are not. The calls' own lines stand beside it. Where a success settles nothing, that is once in
+//! the life of a process.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -365,6 +365,9 @@ impl JwtConfig {
             (Some(_), Algorithm::HS256) => {
                 return Err(ConfigError::invalid("JWT_JWKS_URL", "for HS256, which has no public key: use JWT_KEY"));
             }
+            (Some(url), _) if !is_untouched(url) => {
+                return Err(ConfigError::invalid("JWT_JWKS_URL", "a URL with https://, or of this machine"));
+            }
             (Some(url), _) => JwtKey::Jwks(url.to_owned()),
             (None, Algorithm::HS256) => JwtKey::Static(secret(environment, "JWT_KEY")?),
             (None, _) => JwtKey::Static(environment.required("JWT_KEY")?.as_bytes().to_vec()),
@@ -377,6 +380,13 @@ impl JwtConfig {
             audience_claim: environment.optional("JWT_AUDIENCE_CLAIM").unwrap_or("aud").to_owned(),
         })
     }
+}
+
+/// Whether nobody on the way can change what a URL's server says.
+fn is_untouched(url: &str) -> bool {
+    let is_here =
+        |host: &str| url.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']));
+    url.starts_with("https://") || ["http://127.0.0.1", "http://[::1]", "http://localhost"].into_iter().any(is_here)
 }
 
 /// The secret that signs cursors: `CURSOR_KEY`, at least 32 bytes in base64, the same for every function.
@@ -409,13 +419,19 @@ impl AllowedOrigins {
         let origins: Vec<String> =
             list.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
         let is_origin = |origin: &String| {
-            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']))
+            let secure = origin.strip_prefix("https://").map(|host| (host, ":443"));
+            let (host, own_port) = secure.or_else(|| Some((origin.strip_prefix("http://")?, ":80")))?;
+            let is_host = !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']);
+            // A browser says neither, so it would never match.
+            let is_said_so = !host.ends_with(own_port) && !host.contains(|letter: char| letter.is_ascii_uppercase());
+            (is_host && is_said_so).then_some(())
         };
-        if origins.iter().all(is_origin) {
+        if origins.iter().all(|origin| is_origin(origin).is_some()) {
             Ok(Self(origins))
         } else {
-            Err(ConfigError::invalid("ALLOWED_ORIGINS", "a list of origins like https://chat.example"))
+            let wanted = "a list of origins as browsers say them, in lower case and without the scheme's own port, like \
+                          https://chat.example";
+            Err(ConfigError::invalid("ALLOWED_ORIGINS", wanted))
         }
     }
 
@@ -538,7 +554,9 @@ mod tests {
         ] {
             assert!(!origins.allows(other), "{other}");
         }
-        for odd in ["*", "app.example.com", "https://a/b", "https://*.example.com"] {
+        let odds =
+            ["*", "app.example.com", "https://a/b", "https://*.example.com", "https://", "https://App.example.com"];
+        for odd in odds.into_iter().chain(["https://app.example.com:443", "http://app.example.com:80"]) {
             assert!(AllowedOrigins::new(&Environment::of_pairs(&[("ALLOWED_ORIGINS", odd)])).is_err(), "{odd}");
         }
     }

@@ -32,7 +32,7 @@ pub async fn remove_gone(
     connection: &ConnectionId,
     now: Time,
 ) -> Result<(), StoreError> {
-    tell(producer, store.remove_gone(connection, now).await?, now).await;
+    tell(producer, store.remove_gone(connection, None, now).await?, now).await;
     Ok(())
 }
 

@@ -34,6 +34,11 @@ impl Failure {
                 tracing::error!(%error, "a table call failed");
                 ErrorCode::from(error).into()
             }
+            // Neither is a fault of anything.
+            Self::Produce(error @ (ProduceError::Closed | ProduceError::Ending)) => {
+                tracing::info!(%error, "nothing is handed on for now");
+                ErrorCode::Unavailable.into()
+            }
             Self::Produce(error) => {
                 tracing::error!(%error, "a record was not acknowledged");
                 ErrorCode::Unavailable.into()

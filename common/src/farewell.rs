@@ -56,7 +56,7 @@ async fn close_replaced(store: &Store, outbound: &Outbound, session: &LiveConnec
         match say(outbound, connection, &session.dialect, ByeCode::SessionReplaced).await {
             Ok(()) => return,
             Err(PostError::Gone) if session.is_established(now) => {
-                if let Err(error) = store.remove_gone(connection, now).await {
+                if let Err(error) = store.remove_gone(connection, Some(&session.user), now).await {
                     tracing::warn!(%error, connection_id = %connection, "a replaced connection is left to the sweeper");
                 }
                 return;

@@ -74,12 +74,17 @@ impl Fields {
         self.optional_text(name)?.map(|text| text.parse().map_err(|_| Refusal::field(name))).transpose()
     }
 
-    /// An optional whole number from 0 to 2^53 - 1.
+    /// An optional whole number from 0 to 2^53 - 1, however it is written: clients whose numbers are all floating point
+    /// write `2.0`.
     ///
     /// # Errors
     /// `invalid_field` when it is something else.
     pub fn optional_integer(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
-        let number = |value: &Value| value.as_u64().filter(|number| *number <= INTEGER_MAX);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and in the range")]
+        let whole =
+            |number: f64| (number.fract() == 0.0 && number >= 0.0 && number < 2_f64.powi(53)).then_some(number as u64);
+        let number =
+            |value: &Value| value.as_u64().or_else(|| whole(value.as_f64()?)).filter(|number| *number <= INTEGER_MAX);
         self.get(name).map(|value| number(value).ok_or(Refusal::field(name))).transpose()
     }
 
@@ -246,6 +251,23 @@ mod tests {
         }
         let fields = Fields::parse(br#"{"content":"\ud83d\ude00"}"#).unwrap();
         assert_eq!(fields.text("content"), Ok("😀"));
+    }
+
+    /// Where every number is floating point, a whole one is written so: Gson's maps, Dart, Lua.
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        let check = |text: &str, expected: Result<u64, Refusal>| {
+            let fields = Fields::parse(format!("{{\"seq\":{text}}}").as_bytes()).unwrap();
+            assert_eq!(fields.optional_integer("seq"), expected.map(Some), "{text}");
+        };
+        for (text, number) in
+            [("2", 2), ("2.0", 2), ("1e2", 100), ("-0", 0), ("0.0", 0), ("9007199254740991.0", INTEGER_MAX)]
+        {
+            check(text, Ok(number));
+        }
+        for odd in ["2.5", "-1.0", "9007199254740992.0", "1e300", "\"2\"", "-1", "1e-1"] {
+            check(odd, Err(Refusal::field("seq")));
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub async fn clear(
         for connection in gone.into_iter().flatten() {
             let remove = async {
                 tracing::info!("a connection died without a word");
-                store.remove_gone(&connection, now).await
+                store.remove_gone(&connection, Some(user), now).await
             };
             ended = remove.instrument(trace::connection(&connection, None)).await?.or(ended.take());
         }

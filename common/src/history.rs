@@ -25,8 +25,9 @@ enum Place {
     After(u64),
 }
 
-/// A page of messages, and the cursor of the next one when there is one. Membership is checked after reading, so
-/// that nobody reads past their removal.
+/// A page of messages, and the cursor of the next one when there is one. Membership is checked before reading, so that a
+/// stranger learns nothing from how long it takes, and costs no more; and after it, so that nobody reads past their
+/// removal.
 ///
 /// # Errors
 /// `bad_cursor`, `not_member`, `room_not_found`, or the table cannot be read.
@@ -45,6 +46,7 @@ pub async fn messages(
         HistoryStart::Cursor(cursor) => Some(cursors.open(&list, user, &cursor)?),
     };
     let seq = |seq| Seq::new(seq).map_err(|_| ErrorCode::BadCursor);
+    require_member(store, room, user).await?;
     let one_more = page.limit + 1;
     let mut messages = match place {
         None => store.messages_before(room, None, one_more).await?,
@@ -60,7 +62,7 @@ pub async fn messages(
     Ok((messages, end.map(|place| cursors.seal(&list, user, &place))))
 }
 
-/// Events behind a seq, oldest first, and whether there are more.
+/// Events behind a seq, oldest first, and whether there are more. Who asks is checked by the caller.
 ///
 /// # Errors
 /// The table cannot be read.

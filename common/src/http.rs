@@ -7,7 +7,7 @@ use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// The longest body that is taken (ours: a key set has some kilobytes).
 const RESPONSE_MAX_BYTES: usize = 262_144;
@@ -46,8 +46,15 @@ impl Client {
     pub async fn call(&self, request: HttpRequest) -> Result<Answer, &'static str> {
         let response = self.0.call(request).await.map_err(|_| "no answer")?;
         let status = response.status().as_u16();
-        let body = ByteStream::new(response.into_body()).collect().await.map_err(|_| "broken off")?.into_bytes();
-        if body.len() > RESPONSE_MAX_BYTES { Err("too large") } else { Ok(Answer { status, body }) }
+        let mut parts = ByteStream::new(response.into_body());
+        let mut body = BytesMut::new();
+        while let Some(part) = parts.next().await {
+            body.extend_from_slice(&part.map_err(|_| "broken off")?);
+            if body.len() > RESPONSE_MAX_BYTES {
+                return Err("too large");
+            }
+        }
+        Ok(Answer { status, body: body.freeze() })
     }
 }
 

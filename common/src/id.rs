@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use crate::digest::digest;
 use crate::limits::{CONNECTION_ID_MAX_BYTES, ID_MAX_CHARACTERS, INTEGER_MAX, USER_ID_MAX_BYTES};
 use crate::text::whole_number;
 
@@ -85,6 +86,17 @@ text_id!(
     Epoch,
     is_unreserved
 );
+
+impl RoomId {
+    /// The same for the same parts, for ever: so nobody can make a second room of what there is one of. The first letter
+    /// says what kind of room it is.
+    #[must_use]
+    pub fn derived(kind: char, parts: &[&str]) -> Self {
+        // The length keeps `a`, `bc` and `ab`, `c` apart.
+        let text: String = parts.iter().map(|part| format!("{} {part}\n", part.len())).collect();
+        Self(format!("{kind}-{}", digest(&text)))
+    }
+}
 
 fn is_unreserved(text: &str) -> bool {
     (1..=ID_MAX_CHARACTERS).contains(&text.len())
@@ -277,6 +289,14 @@ mod tests {
         check("a\nb", false);
         check("a\u{85}b", false);
         check("", false);
+    }
+
+    /// Another derivation would give every pair a second direct room.
+    #[test]
+    fn derived_rooms_stay_what_they_are() {
+        assert_eq!(RoomId::derived('d', &["alice", "bob"]).as_str(), "d-UBuULVXtt-Lrn9ElElFdLg");
+        assert_eq!(RoomId::derived('d', &["alic", "ebob"]).as_str(), "d-jx7pk5rSMuI95El-hrGLNQ");
+        assert_eq!(RoomId::derived('g', &["alice", "k"]).as_str(), "g-xQqO6PIh3mtKfe9SZJTPcA");
     }
 
     #[test]

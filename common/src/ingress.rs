@@ -1,5 +1,5 @@
 //! From a command to its record: the door that sockets and HTTP share. What is checked here is checked again at the
-//! commit, which decides.
+//! commit, which decides; but for how many rooms somebody has ([`require_rooms_left`]).
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ pub async fn change_room(
     if let (Some(refusal), true) = (refusals.first(), refusals.len() == bodies.len()) {
         return Err(refusal.clone().into());
     }
-    require_rooms_left(store, &sender.user, &invited).await?;
+    require_rooms_left(store, &sender.user, &invited, "userIds").await?;
     let produce = |body| {
         let (id, sender, room) = (CommandId::new(sender.received_at, rand::random()), sender.clone(), room.clone());
         async move { produce(producer, id, sender, room, body).await.map(|()| id) }
@@ -122,17 +122,26 @@ pub async fn change_room(
     })
 }
 
-/// Whether each of these people may have one more room because somebody asks for it: one of them, or somebody else. The
-/// index is eventually consistent, so a few too many may pass.
+/// Whether each of these people may have one more room because somebody asks for it: one of them, or somebody else, who
+/// stands in a field. This is the one rule that the commit does not check again: what is on its way is not counted, and the
+/// index is eventually consistent, so whoever asks for many at once may pass the limit.
 ///
 /// # Errors
-/// `limit_reached`, or the table cannot be read.
-pub async fn require_rooms_left(store: &Store, asking: &UserId, users: &[UserId]) -> Result<(), Failure> {
+/// `limit_reached`, with the field when it is somebody else's; or the table cannot be read.
+pub async fn require_rooms_left(
+    store: &Store,
+    asking: &UserId,
+    users: &[UserId],
+    field: &'static str,
+) -> Result<(), Failure> {
     let counts = users.iter().map(|user| store.count_rooms(user)).collect::<FuturesOrdered<_>>();
     let counts: Vec<usize> = counts.try_collect().await?;
-    let limit = |user| if user == asking { ROOMS_PER_USER_MAX } else { ROOMS_BY_OTHERS_MAX };
-    if users.iter().zip(counts).any(|(user, count)| count >= limit(user)) {
-        return Err(ErrorCode::LimitReached.into());
+    for (user, count) in users.iter().zip(counts) {
+        let (limit, field) =
+            if user == asking { (ROOMS_PER_USER_MAX, None) } else { (ROOMS_BY_OTHERS_MAX, Some(field)) };
+        if count >= limit {
+            return Err(Refusal { code: ErrorCode::LimitReached, field }.into());
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! | server frame → connection | [`codec`], [`outbound`] |
 //!
 //! Beside them: identities ([`id`]), texts ([`text`]), times ([`time`]), the fields of what strangers wrote as JSON
-//! ([`fields`]), limits ([`limits`]), error codes ([`code`]) and what is answered to failures ([`failure`]), settings
+//! ([`fields`]), digests ([`digest`]), limits ([`limits`]), error codes ([`code`]) and what is answered to failures ([`failure`]), settings
 //! ([`config`]), tokens ([`auth`]), pages of history ([`history`]) and their cursors ([`cursor`]), the cache of
 //! memberships ([`cache`]), farewells ([`farewell`]), departures ([`departure`]) and those who left without a word
 //! ([`ghost`]), calls over HTTP ([`http`]), logs and traces ([`telemetry`]), counts ([`metrics`]), what every function
@@ -28,6 +28,7 @@ pub mod complaint;
 pub mod config;
 pub mod cursor;
 pub mod departure;
+pub mod digest;
 pub mod failure;
 pub mod farewell;
 pub mod fields;

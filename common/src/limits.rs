@@ -35,7 +35,8 @@ pub const SIGNALS_MAX_MEMBERS: u64 = 100;
 pub const PRESENCE_CONNECTIONS_MAX: usize = 1_000;
 /// How long others may show that somebody is typing, in milliseconds (ours).
 pub const TYPING_EXPIRES_MS: u64 = 5_000;
-/// Most rooms of one user (ours: a room list is sorted in memory).
+/// Most rooms of one user (ours: a room list is sorted in memory). Checked at the door alone: a burst may pass it, and then
+/// the list has so many of them.
 pub const ROOMS_PER_USER_MAX: usize = 1_000;
 /// So many rooms a user may have when somebody else puts them into one more (ours: the rest is for rooms that they make
 /// themselves, so that nobody else can fill their list).
@@ -99,6 +100,8 @@ pub const STOMP_HEADERS_MAX: usize = 64;
 pub const STOMP_HEADER_LINE_MAX_BYTES: usize = TOKEN_MAX_BYTES + 1_024;
 /// Longest id of a STOMP subscription, in bytes (ours: it is part of a DynamoDB sort key, which has at most 1,024).
 pub const STOMP_SUBSCRIPTION_ID_MAX_BYTES: usize = 128;
+/// Longest receipt that a STOMP frame asks for, in bytes (ours: each record has it, an invitation one for each person).
+pub const STOMP_RECEIPT_MAX_BYTES: usize = 128;
 /// Most STOMP frames in one WebSocket message (ours: they are obeyed one after the other within a function's timeout).
 pub const STOMP_FRAMES_PER_MESSAGE_MAX: usize = 100;
 /// Most commands that the frames of one WebSocket message become, an invitation one for each person (ours: as many as a

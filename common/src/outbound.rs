@@ -28,7 +28,7 @@ pub enum PostError {
     /// The connection or the API is too slow or failing now.
     #[error("the connection does not take frames now")]
     Slow,
-    /// The API refuses the call itself: endpoint, stage or permission is wrong.
+    /// The API refuses the call itself: endpoint, stage, credentials or permission are wrong.
     #[error("the management API refuses the call: check MANAGEMENT_ENDPOINT and execute-api:ManageConnections")]
     Refused,
 }
@@ -94,6 +94,19 @@ impl Outbound {
                     );
                     PostError::Refused
                 }
+                Some(
+                    "UnrecognizedClientException"
+                    | "MissingAuthenticationTokenException"
+                    | "InvalidSignatureException"
+                    | "ExpiredTokenException",
+                ) => {
+                    self.complaint.say(
+                        "the management API refuses the credentials: MANAGEMENT_ENDPOINT must be in AWS_REGION, and \
+                         AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN those of the role, which Lambda \
+                         sets",
+                    );
+                    PostError::Refused
+                }
                 _ => PostError::Slow,
             },
             SdkError::DispatchFailure(failure) if !failure.is_timeout() => {
@@ -105,5 +118,59 @@ impl Outbound {
             }
             _ => PostError::Slow,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Environment;
+
+    /// What comes of a post when the API answers so.
+    async fn post(status: u16, kind: &'static str) -> Result<(), PostError> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let endpoint = format!("http://{}/prod", listener.local_addr().unwrap());
+        let environment = Environment::of_pairs(&[
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("MANAGEMENT_ENDPOINT", &endpoint),
+        ]);
+        let metrics = Arc::new(Metrics::new("consumer".to_owned()));
+        let outbound = Outbound::new(OutboundConfig::new(&environment).unwrap(), metrics);
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let body = r#"{"message":"as the service says it"}"#;
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} x\r\nx-amzn-errortype: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let connection = "connection".parse().unwrap();
+        tokio::join!(outbound.post(&connection, b"{}"), answer).0
+    }
+
+    /// Credentials and regions that are refused were taken for clients that are slow, and nothing was said.
+    #[tokio::test]
+    async fn refusals_of_the_call_are_told_from_slow_connections() {
+        for kind in [
+            "ForbiddenException",
+            "AccessDeniedException",
+            "InvalidSignatureException",
+            "UnrecognizedClientException",
+            "MissingAuthenticationTokenException",
+            "ExpiredTokenException",
+        ] {
+            assert_eq!(post(403, kind).await, Err(PostError::Refused), "{kind}");
+        }
+        assert_eq!(post(410, "GoneException").await, Err(PostError::Gone));
+        assert_eq!(post(429, "LimitExceededException").await, Err(PostError::Slow));
+        assert_eq!(post(500, "InternalServerErrorException").await, Err(PostError::Slow));
     }
 }

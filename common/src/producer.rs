@@ -21,19 +21,11 @@ use crate::complaint::Complaint;
 use crate::config::{KafkaConfig, TopicPrefix};
 use crate::kafka_client::KafkaContext;
 use crate::metrics::{Count, Metrics};
+use crate::record::{DEAD_LETTER_TOPIC, OnTopic as _, Record};
 
 mod delivery;
 
 use delivery::Deliveries;
-
-/// The topic of commands that change a room.
-pub const MESSAGES_TOPIC: &str = "chat-messages";
-/// The topic of read markers.
-pub const READ_EVENTS_TOPIC: &str = "chat-read-events";
-/// The topic of sessions and typing.
-pub const PRESENCE_TOPIC: &str = "chat-presence";
-/// The topic of records that no consumer could take.
-pub const DEAD_LETTER_TOPIC: &str = "chat-messages-dlt";
 
 /// How long a record may be on its way: less than a function's timeout, so that the client hears of a failure.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(6);
@@ -203,7 +195,7 @@ impl Producer {
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
         let partition = partition(key.unwrap_or_default(), count);
-        let is_command = topic == MESSAGES_TOPIC;
+        let is_command = topic == Record::TOPIC;
         let topic = self.topic_prefix.with(topic);
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).partition(partition).headers(headers);
         (record.key, record.payload) = (key, value);
@@ -334,7 +326,7 @@ mod tests {
     use crate::failure::Failure;
 
     async fn send(producer: &Producer) -> Result<(), ErrorCode> {
-        let sent = producer.send(MESSAGES_TOPIC, Some(b"room"), Some(b"{}"), &[]).await;
+        let sent = producer.send(Record::TOPIC, Some(b"room"), Some(b"{}"), &[]).await;
         sent.map_err(|error| Failure::from(error).answer().code)
     }
 
@@ -344,7 +336,7 @@ mod tests {
         KafkaConfig {
             client,
             context: KafkaContext::default(),
-            partitions: HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]),
+            partitions: HashMap::from([(Record::TOPIC.to_owned(), 1)]),
             topic_prefix: TopicPrefix::default(),
             ingress_closed: false,
         }
@@ -353,7 +345,7 @@ mod tests {
     /// Sends a record that the broker answers with these errors first, and one more.
     async fn check(errors: &[RDKafkaRespErr], expected: Result<(), ErrorCode>) {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-        cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
+        cluster.create_topic(Record::TOPIC, 1, 1).unwrap();
         let producer = Producer::new(on(&cluster), Arc::default()).unwrap();
         assert_eq!(send(&producer).await, Ok(()));
         cluster.request_errors(RDKafkaApiKey::Produce, errors);
@@ -393,7 +385,7 @@ mod tests {
     /// A producer on a broker of its own, which takes this long for each answer from now on.
     async fn on_slow_broker(answer_after: Duration) -> (MockCluster<'static, DefaultProducerContext>, Producer) {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-        cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
+        cluster.create_topic(Record::TOPIC, 1, 1).unwrap();
         let producer = Producer::new(on(&cluster), Arc::default()).unwrap();
         assert_eq!(send(&producer).await, Ok(()));
         cluster.broker_round_trip_time(1, answer_after).unwrap();
@@ -443,7 +435,7 @@ mod tests {
     /// before the broker is back.
     async fn check_after_outage(pass_time: impl AsyncFnOnce(&Producer)) {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-        cluster.create_topic(MESSAGES_TOPIC, 1, 1).unwrap();
+        cluster.create_topic(Record::TOPIC, 1, 1).unwrap();
         let producer = Producer::lazy(on(&cluster), Arc::default());
         assert_eq!(send(&producer).await, Ok(()));
         let spent = producer.client().unwrap();
@@ -491,7 +483,7 @@ mod tests {
         for servers in ["127.0.0.1:1", "nowhere.invalid:9092"] {
             let mut client = ClientConfig::new();
             client.set("bootstrap.servers", servers);
-            let partitions = HashMap::from([(MESSAGES_TOPIC.to_owned(), 1)]);
+            let partitions = HashMap::from([(Record::TOPIC.to_owned(), 1)]);
             let config = KafkaConfig {
                 client,
                 partitions,

@@ -118,7 +118,9 @@ async fn forged_tokens_open_nothing() {
         assert_eq!(refused.map(|refused| refused.status), Some(401), "{header}");
         madang.http().call("GET", "/rooms", &[("authorization", header)], "").await.refused(401, "token_invalid");
     }
-    madang.http().get("/rooms").await.refused(401, "token_missing");
+    let missing = madang.http().get("/rooms").await;
+    missing.refused(401, "token_missing");
+    assert_eq!(missing.headers["www-authenticate"], "Bearer");
     // Some at a time: a connection is not pending for long.
     for some in forgeries(&alice.token).chunks(4) {
         let mut pending = alice.open("", &[]).await.unwrap();
@@ -175,6 +177,8 @@ async fn a_pending_connection_says_who_it_is_first() {
         assert_eq!((&error["code"], &error["field"]), (&json!("invalid_field"), &json!("token")));
     }
     let expired = madang.token_for(&alice.id, -31).await;
+    // No connection is pending for long.
+    let mut client = alice.open("", &[("sec-websocket-protocol", "chat.v1.json")]).await.unwrap();
     assert_eq!(client.request(json!({"action": "auth", "token": expired})).await["code"], "token_expired");
     let answer = client.request(json!({"action": "auth", "token": alice.token})).await;
     assert_eq!((&answer["type"], &answer["userId"]), (&json!("authenticated"), &json!(alice.id)));
@@ -244,6 +248,28 @@ async fn whoever_does_not_refresh_is_out_and_told_so() {
     let caught_up =
         again.request(json!({"action": "subscribe", "roomId": room, "after": {"epoch": epoch, "seq": 2}})).await;
     assert_eq!(caught_up["events"].as_array().unwrap()[0]["clientMessageId"], "after");
+}
+
+/// The token that a command was said with has ended, but its connection has shown another one.
+#[tokio::test]
+async fn whoever_refreshes_hears_of_what_was_said_before() {
+    let madang = Runtime::alone().await;
+    let (alice, bob) = (madang.person("alice").await, short_lived(&madang, "bob").await);
+    let room = alice.make_room(&[&bob]).await;
+    let mut at_bob = bob.join(&room).await;
+    at_bob.send(&room, "c", "hello").await;
+    at_bob.message(&room, "c").await;
+    madang.faults(json!({"pauseEventSource": true})).await;
+    let refused = at_bob.send(&room, "c", "something else").await;
+    let repeated = at_bob.send(&room, "c", "hello").await;
+    let fresh = madang.token(&bob.id).await;
+    let answer = at_bob.request(json!({"action": "auth", "token": fresh})).await;
+    assert_eq!(answer["type"], "authenticated", "{answer}");
+    eventually("the end of the first token", async || (bob.http.get("/rooms").await.status == 401).then_some(())).await;
+    madang.faults(json!({})).await;
+    assert_eq!(at_bob.nack(&refused["commandId"]).await["code"], "idempotency_conflict");
+    let is_it = |push: &Value| push["type"] == "duplicate" && push["commandId"] == repeated["commandId"];
+    at_bob.push_where("duplicate", is_it).await;
 }
 
 #[tokio::test]

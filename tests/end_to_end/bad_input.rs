@@ -92,6 +92,12 @@ async fn an_odd_text_is_one_error_with_a_stable_code() {
     for text in twice {
         assert_eq!(courtyard.error_for(text).await["code"], "duplicate_key", "{text}");
     }
+    let places = json!({"action": "subscribe", "roomIds": [courtyard.room], "after": {"epoch": "e", "seq": 1}});
+    let error = courtyard.error_for(&places.to_string()).await;
+    assert_eq!((&error["code"], &error["field"]), (&json!("invalid_field"), &json!("after")));
+    let both = json!({"action": "history", "roomId": courtyard.room, "before": 9.0, "after": 1});
+    let error = courtyard.error_for(&both.to_string()).await;
+    assert_eq!((&error["code"], &error["field"]), (&json!("invalid_field"), &json!("after")));
     for action in ["", "fly", "Send", "send ", "$connect", "$disconnect", "edit2"] {
         let text = json!({"action": action, "roomId": courtyard.room}).to_string();
         assert_eq!(courtyard.error_for(&text).await["code"], "unknown_action", "{action}");

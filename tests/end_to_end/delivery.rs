@@ -93,6 +93,38 @@ async fn a_gone_connection_is_forgotten() {
     again.message(&trouble.room, "three").await;
 }
 
+/// A room's row that nothing else is left of was posted to until its token ended, and never found.
+#[tokio::test]
+async fn what_a_gone_connection_left_behind_is_forgotten() {
+    let mut trouble = Trouble::begin().await;
+    trouble.madang.faults(json!({"dropDisconnect": true})).await;
+    trouble.at_troubled = trouble.troubled.connect().await;
+    trouble.madang.orphan_subscriptions(&trouble.connection).await;
+    assert_eq!(trouble.madang.subscriptions(&trouble.room).await.len(), 3);
+    let mut number = 0;
+    eventually("the row gone", async || {
+        number += 1;
+        trouble.others_talk(&format!("c{number}")).await;
+        (trouble.madang.subscriptions(&trouble.room).await.len() == 2).then_some(())
+    })
+    .await;
+    trouble.posts_are("ok").await;
+}
+
+/// Case 10, a connection that fails once, and one that is throttled once: it is tried again, and misses nothing.
+#[tokio::test]
+async fn a_post_that_fails_once_is_made_good() {
+    let mut trouble = Trouble::begin().await;
+    for posts in ["fail", "throttle"] {
+        let faults = json!({"posts": posts, "times": 1, "connections": [trouble.connection]});
+        trouble.madang.faults(faults).await;
+        trouble.others_talk(posts).await;
+        trouble.at_troubled.message(&trouble.room, posts).await;
+    }
+    assert!(!trouble.at_troubled.pushes().iter().any(|push| push["type"] == "resync"));
+    trouble.posts_are("ok").await;
+}
+
 /// Case 10, a throttled connection.
 #[tokio::test]
 async fn a_throttled_connection_is_told_to_resync() {
@@ -220,4 +252,5 @@ async fn a_connection_whose_end_nobody_reported_is_found_out() {
     })
     .await;
     assert_eq!(madang.subscriptions(room).await.len(), 2);
+    madang.faults(json!({})).await;
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 use tests::Runtime;
+use tests::broker::{MESSAGES, StoredRecord};
 use tests::deadline::eventually;
 
 /// The samples of `/metrics`, by name and labels.
@@ -74,6 +75,33 @@ async fn what_was_sent_is_counted() {
     assert_eq!(counted("madang_delivery_latency_milliseconds_count", "consumer"), 3.0);
     assert!(counted("madang_delivery_latency_milliseconds_sum", "consumer") >= 3.0, "no delivery takes no time");
     assert_eq!(after.of_all_functions("madang_dead_letters_total"), 0.0);
+}
+
+#[tokio::test]
+async fn trouble_is_counted() {
+    let madang = Runtime::start(&["--sweep-interval", "3600"]);
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    let connection = madang.connection_of(&bob, &room).await;
+    at_alice.send(&room, "a", "hello").await;
+    let conflict = at_alice.send(&room, "a", "something else").await;
+    at_alice.nack(&conflict["commandId"]).await;
+    madang.broker().append(MESSAGES, &[StoredRecord::new(Some(room.as_bytes()), Some(b"null"))]).await;
+    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
+    at_alice.send(&room, "b", "not heard by bob").await;
+    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+    madang.faults(json!({})).await;
+    madang.sweeping(at_bob.push("resync")).await;
+    for (name, function) in [("nacks", "consumer"), ("dead_letters", "consumer"), ("lagged", "consumer")] {
+        let counted = async || Samples::read(&madang).await.of(&format!("madang_{name}_total"), function);
+        eventually(name, async || (counted().await >= 1.0).then_some(())).await;
+        assert_eq!(counted().await, 1.0, "{name}");
+    }
+    // What is told of sessions may be swept, too.
+    eventually("swept", async || {
+        (Samples::read(&madang).await.of("madang_swept_total", "sweeper") >= 1.0).then_some(())
+    })
+    .await;
 }
 
 /// To `increase()` a series that appears with a value has not increased: the first trouble would go unseen. And what

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use tests::Runtime;
 use tests::client::send;
+use tests::trouble::{Trouble, TroubledWay, When};
 
 /// A client's first frame was handled before its connection was stored elsewhere: dherault/serverless-offline #1110,
 /// michalkvasnicak/aws-lambda-graphql #67 (case 12).
@@ -20,5 +21,26 @@ async fn a_frame_in_the_same_moment_as_the_opening_is_understood() {
     let history = alice.messages_once_there(&room, COUNT).await;
     let ids: HashSet<&str> = history.iter().map(|message| message["clientMessageId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), COUNT);
+    assert!(history.iter().all(|message| message["sender"] == alice.id));
+}
+
+/// However long the row takes (case 12): the opening waits for it.
+// The way works while the start of the runtime blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_in_the_same_moment_is_understood_where_the_table_is_slow() {
+    let tables = Runtime::for_its_tables();
+    let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
+    let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &way.url())]);
+    let (alice, _bob, room) = madang.pair().await;
+    way.set(&[("TransactWriteItems", Trouble::Late, When::Every(1))]);
+    for number in 0..5 {
+        let before = way.met("TransactWriteItems", Trouble::Late);
+        let mut client = alice.connect().await;
+        assert!(way.met("TransactWriteItems", Trouble::Late) > before);
+        let ack = client.request(send(&room, &format!("c{number}"), "first words")).await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+    way.set(&[]);
+    let history = alice.messages_once_there(&room, 5).await;
     assert!(history.iter().all(|message| message["sender"] == alice.id));
 }

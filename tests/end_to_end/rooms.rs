@@ -45,15 +45,23 @@ async fn others_do_not_fill_somebodys_list() {
     madang.add_rooms(&alice, 0..899).await;
     mallory.make_room(&[&alice]).await;
     let with_alice = json!({"name": "Trap", "userIds": [bob.id, alice.id]});
-    mallory.http.post("/rooms", &with_alice).await.refused(409, "limit_reached");
-    mallory.http.put(&format!("/direct/{}", alice.id)).await.refused(409, "limit_reached");
+    // It is somebody else's, and says so.
+    let by_post = mallory.http.post("/rooms", &with_alice).await;
+    let by_put = mallory.http.put(&format!("/direct/{}", alice.id)).await;
+    for (answer, field) in [(by_post, "userIds"), (by_put, "userId")] {
+        answer.refused(409, "limit_reached");
+        assert_eq!(answer.json()["field"], field);
+    }
     let invitation = json!({"action": "invite", "roomId": room, "userIds": [bob.id, alice.id]});
-    at_mallory.refused(invitation, "limit_reached").await;
+    let error = at_mallory.request(invitation).await;
+    assert_eq!((&error["code"], &error["field"]), (&json!("limit_reached"), &json!("userIds")));
 
     alice.make_room(&[&bob]).await;
     alice.http.put(&format!("/direct/{}", bob.id)).await.good(201);
     madang.add_rooms(&alice, 899..997).await;
-    alice.http.post("/rooms", &json!({"name": "One too many"})).await.refused(409, "limit_reached");
+    let one_too_many = alice.http.post("/rooms", &json!({"name": "One too many"})).await;
+    one_too_many.refused(409, "limit_reached");
+    assert_eq!(one_too_many.json().get("field"), None);
 }
 
 #[tokio::test]
@@ -74,7 +82,7 @@ async fn a_repeated_creation_is_one_room() {
     let (first, second) = (create(&alice, None, &body).await, create(&alice, None, &body).await);
     assert_eq!((first.0, second.0), (201, 201));
     assert_ne!(first.1["roomId"], second.1["roomId"]);
-    for key in ["", &"k".repeat(256)] {
+    for key in ["", "a\tb", &"k".repeat(256)] {
         let (status, problem) = create(&alice, Some(key), &body).await;
         assert_eq!((status, &problem["code"]), (400, &json!("invalid_field")));
     }

@@ -90,7 +90,8 @@ async fn a_slow_connection_that_is_gone_is_removed_and_counted() {
     drop(at_bob);
     let removed = async || (madang.rows_of_connection(&connection).await == 0).then_some(());
     madang.sweeping(eventually("nothing left of the connection", removed)).await;
-    eventually("the connection counted", async || (gone().await == before + 1.0).then_some(())).await;
+    // Those that other tests have left may be found gone as well.
+    eventually("the connection counted", async || (gone().await > before).then_some(())).await;
     madang.faults(json!({})).await;
 }
 

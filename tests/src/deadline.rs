@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// How long anything may take. Far more than it takes on a busy machine: only a failure waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take. Far more than it takes on a busy machine, and more than the minute after which the sweeper
+/// tries once more: only a failure waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often to ask for what cannot be listened to.
 const PERIOD: Duration = Duration::from_millis(10);

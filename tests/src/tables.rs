@@ -100,6 +100,14 @@ impl Runtime {
         self.put(CONNECTIONS, (0..count).map(|number| key(&partition, &format!("SUB#other-{number}#json")))).await;
     }
 
+    /// Leaves of a connection's subscriptions what the rooms have.
+    pub async fn orphan_subscriptions(&self, connection: &str) {
+        for row in self.connection_rows(&connection_partition(connection)).await {
+            let delete = json!({"TableName": CONNECTIONS, "Key": {"PK": row["PK"], "SK": row["SK"]}});
+            self.call("DeleteItem", &delete).await;
+        }
+    }
+
     /// Members of a room as the commit writes them, without their invitations.
     pub async fn add_members(&self, room: &str, users: &[String]) {
         self.put(CHAT, users.iter().map(|user| member(room, user))).await;

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,6 +19,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::passage::{self, Answer, Onward};
+
+/// How late what is late is done.
+const LATENESS: Duration = Duration::from_millis(500);
 
 const SERVICE: &str = "com.amazonaws.dynamodb.v20120810";
 
@@ -42,6 +46,8 @@ pub enum Trouble {
     HalfDone,
     /// It is done, and the connection ends before the answer.
     AnswerLost,
+    /// It is done after a while.
+    Late,
 }
 
 /// Which tries of a call meet it.
@@ -147,6 +153,10 @@ impl Desk {
             Some(Trouble::AnswerLost) => {
                 self.onward.pass(&self.server, parts, body).await;
                 None
+            }
+            Some(Trouble::Late) => {
+                tokio::time::sleep(LATENESS).await;
+                self.onward.pass(&self.server, parts, body).await
             }
             Some(Trouble::HalfDone) => self.do_half(parts, call).await,
             Some(trouble) => Some(refusal(&operation, trouble, &call)),
@@ -259,7 +269,7 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
             "User: arn:aws:sts::123456789012:assumed-role/madang/message is not authorized to perform this on resource: \
              arn:aws:dynamodb:eu-central-1:123456789012:table/chat because no identity-based policy allows it",
         ),
-        Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost => (
+        Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost | Trouble::Late => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalServerError",
             "The request processing has failed because of an unknown error, exception or failure.",
@@ -274,7 +284,8 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
         | Trouble::Denied
         | Trouble::Fault
         | Trouble::HalfDone
-        | Trouble::AnswerLost => "",
+        | Trouble::AnswerLost
+        | Trouble::Late => "",
     };
     if operation == "TransactWriteItems" && !reason.is_empty() {
         return response(status, &cancelled(call, reason, message));

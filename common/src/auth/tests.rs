@@ -100,7 +100,7 @@ async fn forged_tokens_get_the_same_answer() {
     assert!(hs256().verify(&good, now()).await.is_ok());
 }
 
-/// The public key as an HMAC secret: arun11299/cpp-jwt#102.
+/// The public key as an HMAC secret, as PEM and as DER: arun11299/cpp-jwt#102.
 #[tokio::test]
 async fn every_algorithm_takes_its_own_tokens_only() {
     for (name, algorithm, private, public) in asymmetric_keys() {
@@ -113,9 +113,11 @@ async fn every_algorithm_takes_its_own_tokens_only() {
         .unwrap();
         let token = encode(&Header::new(algorithm), &claims(&json!({})), &key).unwrap();
         assert!(verifier.verify(&token, now()).await.is_ok(), "{name}");
-        let hmac =
-            encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(public.as_bytes())).unwrap();
-        assert_eq!(verifier.verify(&hmac, now()).await, Err(ErrorCode::TokenInvalid), "{name}");
+        let base64: String = public.lines().filter(|line| !line.starts_with('-')).collect();
+        for secret in [public.as_bytes(), &STANDARD.decode(base64).unwrap()] {
+            let hmac = encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(secret)).unwrap();
+            assert_eq!(verifier.verify(&hmac, now()).await, Err(ErrorCode::TokenInvalid), "{name}");
+        }
         assert_eq!(hs256().verify(&token, now()).await, Err(ErrorCode::TokenInvalid), "{name}");
     }
 }
@@ -155,6 +157,13 @@ async fn a_key_set_is_fetched_once_a_minute_at_most() {
     let token = |kid: Option<&str>| token(&key, kid);
     assert_eq!(verifier.verify(&token(Some("k1")), now()).await.unwrap().user.as_str(), "alice");
     assert!(verifier.verify(&token(None), now()).await.is_ok());
+    for odd in [json!(null), json!(5), json!({}), json!("x".repeat(10_000))] {
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": odd});
+        assert_eq!(
+            verifier.verify(&with_header(&token(Some("k1")), &header), now()).await,
+            Err(ErrorCode::TokenInvalid)
+        );
+    }
     for index in 0..1_000 {
         let odd = format!("../../../dev/null' OR '1'='1 {index}");
         assert_eq!(verifier.verify(&token(Some(&odd)), now()).await, Err(ErrorCode::TokenInvalid));
@@ -165,6 +174,25 @@ async fn a_key_set_is_fetched_once_a_minute_at_most() {
     let later = now().plus_ms(60_000);
     assert_eq!(verifier.verify(&token(Some("new")), later).await, Err(ErrorCode::TokenInvalid));
     assert_eq!(fetches.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_key_set_comes_by_a_way_that_nobody_else_can_change() {
+    let config = |url| {
+        let pairs = [
+            ("JWT_ISSUER", "https://issuer.example"),
+            ("JWT_AUDIENCE", "madang"),
+            ("JWT_ALGORITHM", "ES256"),
+            ("JWT_JWKS_URL", url),
+        ];
+        JwtConfig::new(&Environment::of_pairs(&pairs)).map(drop)
+    };
+    for good in ["https://issuer.example/keys", "http://127.0.0.1:8080/keys", "http://localhost/keys", "http://[::1]"] {
+        assert_eq!(config(good), Ok(()), "{good}");
+    }
+    for odd in ["http://issuer.example/keys", "http://localhost.evil.test/keys", "http://127.0.0.1.evil.test"] {
+        assert!(config(odd).unwrap_err().to_string().contains("JWT_JWKS_URL"), "{odd}");
+    }
 }
 
 #[tokio::test]
@@ -228,6 +256,12 @@ fn token(key: &EncodingKey, kid: Option<&str>) -> String {
     let mut header = Header::new(Algorithm::ES256);
     header.kid = kid.map(str::to_owned);
     encode(&header, &claims(&json!({})), key).unwrap()
+}
+
+/// The same claims and signature behind another header.
+fn with_header(token: &str, header: &Value) -> String {
+    let (_, rest) = token.split_once('.').unwrap();
+    format!("{}.{rest}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(header.to_string()))
 }
 
 /// A small HTTP server that counts and gives these answers, the last of them again and again; none is an error.

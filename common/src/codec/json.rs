@@ -58,6 +58,10 @@ fn command(fields: &Fields) -> Result<Command, Refusal> {
 fn subscribe(fields: &Fields) -> Result<Subscribe, Refusal> {
     let signals = signals(fields)?;
     if fields.get("roomIds").is_some() {
+        // Each room has its own place; who has one asks for its room alone.
+        if fields.get("after").is_some() {
+            return Err(Refusal::field("after"));
+        }
         return Ok(Subscribe { rooms: SubscribeRooms::Many(rooms(fields)?), signals });
     }
     let after = match fields.optional_object("after")? {
@@ -304,7 +308,7 @@ mod tests {
         assert_eq!(refused(r#"{"action":"ping","id":""}"#), (ErrorCode::InvalidField, Some("id")));
         assert_eq!(refused(r#"{"action":"ping","action":"send"}"#), (ErrorCode::DuplicateKey, None));
         let both = r#"{"action":"history","roomId":"r","before":1,"after":2}"#;
-        assert_eq!(refused(both), (ErrorCode::InvalidField, Some("cursor")));
+        assert_eq!(refused(both), (ErrorCode::InvalidField, Some("after")));
         let many = format!(r#"{{"action":"subscribe","roomIds":[{}"x"]}}"#, r#""r","#.repeat(33));
         assert_eq!(refused(&many), (ErrorCode::InvalidField, Some("roomIds")));
     }

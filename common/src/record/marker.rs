@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::OnTopic;
 use crate::id::{CommandId, RoomId, Seq, UserId};
-use crate::producer::READ_EVENTS_TOPIC;
 use crate::time::Time;
 
 /// How far somebody has read a room.
@@ -26,7 +25,7 @@ pub struct Marker {
 }
 
 impl OnTopic for Marker {
-    const TOPIC: &'static str = READ_EVENTS_TOPIC;
+    const TOPIC: &'static str = "chat-read-events";
 
     fn key(&self) -> &str {
         self.room_id.as_str()

@@ -8,6 +8,7 @@
 //! | `chat-messages` | [`Record`]: what durably changes a room | room id |
 //! | `chat-read-events` | [`Marker`]: how far somebody has read | room id |
 //! | `chat-presence` | [`Signal`]: sessions that open and close, typing | user id |
+//! | `chat-messages-dlt` | what the consumer could take from none of them, as it was, and its [`origin`] | its own |
 
 mod marker;
 pub mod origin;
@@ -23,12 +24,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientMessageId, CommandId, MessageId, RoomId, UserId};
 use crate::kafka_event::Header;
-use crate::producer::MESSAGES_TOPIC;
 use crate::room::Role;
 use crate::telemetry::trace::TraceContext;
 use crate::text::{Content, RoomName};
 use crate::time::Time;
 
+/// The topic of records that no consumer could take.
+pub const DEAD_LETTER_TOPIC: &str = "chat-messages-dlt";
 /// The version of the schema below; another one is undecodable.
 pub const SCHEMA_VERSION: u32 = 1;
 /// The header that carries the schema version.
@@ -223,7 +225,7 @@ pub trait OnTopic: Serialize + DeserializeOwned {
 }
 
 impl OnTopic for Record {
-    const TOPIC: &'static str = MESSAGES_TOPIC;
+    const TOPIC: &'static str = "chat-messages";
 
     fn key(&self) -> &str {
         self.room_id.as_str()
@@ -286,7 +288,7 @@ mod tests {
             let record = Record { body, ..sample() };
             let text = String::from_utf8(record.value()).unwrap();
             assert!(text.contains(&format!(r#""kind":"{kind}""#)), "{text}");
-            assert_eq!(decode(MESSAGES_TOPIC, Some(b"room-1"), Some(text.as_bytes())), Ok(AnyRecord::Room(record)));
+            assert_eq!(decode(Record::TOPIC, Some(b"room-1"), Some(text.as_bytes())), Ok(AnyRecord::Room(record)));
         };
         check(RecordBody::Edit { message_id: message_id.clone(), content }, "message.edit");
         check(RecordBody::Delete { message_id }, "message.delete");

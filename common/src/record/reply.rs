@@ -16,7 +16,8 @@ pub struct ReplyTo {
     pub dialect: Dialect,
     /// What the client asked to be given back, where its dialect names commands so.
     pub receipt: Option<String>,
-    /// When the token expires, in seconds since the Unix epoch; afterwards the outcome is not told.
+    /// When the token expires, in seconds since the Unix epoch; afterwards the outcome is told only to a connection that
+    /// has shown another one.
     pub expires_at: i64,
 }
 

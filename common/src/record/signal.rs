@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::OnTopic;
 use crate::id::{RoomId, UserId};
-use crate::producer::PRESENCE_TOPIC;
 use crate::time::Time;
 
 /// Something about a user that is not kept.
@@ -45,7 +44,7 @@ pub enum SignalBody {
 }
 
 impl OnTopic for Signal {
-    const TOPIC: &'static str = PRESENCE_TOPIC;
+    const TOPIC: &'static str = "chat-presence";
 
     fn key(&self) -> &str {
         self.user_id.as_str()

@@ -24,14 +24,11 @@ pub use memberships::Memberships;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::event::{EventBody, Message, RoomEvent};
 use super::state::{Accepted, Change, DedupeKey, Lookups, RoomState};
 use super::{Head, rules};
 use crate::code::ErrorCode;
+use crate::digest::digest;
 use crate::id::{CommandId, MessageId, Seq, UserId};
 use crate::limits::{REFUSALS_REMEMBERED_MAX, TRANSACTION_MAX_BYTES, TRANSACTION_MAX_ITEMS};
 use crate::record::{Record, RecordBody};
@@ -483,17 +480,10 @@ fn apply(state: &mut RoomState, transaction: &Transaction) {
 #[must_use]
 pub fn content_hash(record: &Record) -> String {
     match &record.body {
-        RecordBody::Send { content, .. } => hash_text(content.as_str()),
+        RecordBody::Send { content, .. } => digest(content.as_str()),
         // Known by their own id: there is no other record to tell apart.
         _ => String::new(),
     }
-}
-
-/// The first 16 bytes of a text's SHA-256, in URL-safe base64.
-#[must_use]
-pub fn hash_text(text: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
 }
 
 /// What a record may weigh in a transaction, in bytes: its texts in its items, and their fixed parts.

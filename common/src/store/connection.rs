@@ -231,13 +231,19 @@ impl Store {
         connection_from_item(id, &item).map(Some)
     }
 
-    /// Removes a connection that the gateway does not know any more, and counts it.
+    /// Removes a connection that the gateway does not know any more, and counts it; and its session of a user, where that
+    /// is known from elsewhere, even if nothing else is left of it.
     ///
     /// # Errors
     /// As [`Self::remove_connection`] says.
-    pub async fn remove_gone(&self, id: &ConnectionId, now: Time) -> Result<Option<UserId>, StoreError> {
+    pub async fn remove_gone(
+        &self,
+        id: &ConnectionId,
+        user: Option<&UserId>,
+        now: Time,
+    ) -> Result<Option<UserId>, StoreError> {
         self.metrics.add(Count::Gone, 1);
-        self.remove_connection(id, now).await
+        self.remove(id, user.cloned(), now).await
     }
 
     /// Removes a connection with its subscriptions and its session. Idempotent. What may be written meanwhile rests on
@@ -247,14 +253,29 @@ impl Store {
     /// # Errors
     /// The table cannot be read or written; to be tried again.
     pub async fn remove_connection(&self, id: &ConnectionId, now: Time) -> Result<Option<UserId>, StoreError> {
+        self.remove(id, None, now).await
+    }
+
+    async fn remove(
+        &self,
+        id: &ConnectionId,
+        mut user: Option<UserId>,
+        now: Time,
+    ) -> Result<Option<UserId>, StoreError> {
         let mut ended = None;
         for _ in 0..REMOVAL_PASSES_MAX {
             let rows = self.connection_rows(id).await?;
             if rows.is_empty() {
+                // The same token, shown once more meanwhile, has written the session again; now nothing can.
+                if let Some(user) = user
+                    && self.end_session(&user, Some(id), now).await?
+                {
+                    ended = Some(user);
+                }
                 return Ok(ended);
             }
             let mut subscriptions = Vec::new();
-            let (mut user, mut as_read): (Option<UserId>, Option<&Item>) = (None, None);
+            let mut as_read: Option<&Item> = None;
             for row in &rows {
                 let sort = row.sort_key()?;
                 if sort.starts_with(keys::SUBSCRIPTION) {

@@ -10,6 +10,7 @@ use super::keys::{self, Key};
 use super::room::users;
 use super::{Store, StoreError};
 use crate::id::{MessageId, RoomId, Seq};
+use crate::limits::ANSWER_MAX_BYTES;
 use crate::room::event::{EventBody, Message, RoomEvent};
 use crate::time::Time;
 
@@ -91,8 +92,9 @@ impl Store {
         self.events(room, range, Direction::Backwards, limit, is_message).await
     }
 
-    /// Events of a range of seqs that are wanted, page after page until there are enough: no page ends early because
-    /// its events were not wanted. Each page may be twice the one before, so that a long run of others is few calls.
+    /// Events of a range of seqs that are wanted, page after page until there are enough, or more than one answer takes: no
+    /// page ends early because its events were not wanted. Each page may be twice the one before, so that a long run of
+    /// others is few calls.
     async fn events(
         &self,
         room: &RoomId,
@@ -102,6 +104,7 @@ impl Store {
         wanted: fn(&RoomEvent) -> bool,
     ) -> Result<Vec<RoomEvent>, StoreError> {
         let mut events = Vec::new();
+        let mut bytes = 0;
         let last = to.map_or_else(keys::event_sort_end, keys::event_sort);
         let first = keys::event_sort(from);
         let mut start = None;
@@ -128,11 +131,12 @@ impl Store {
             for item in page.items.unwrap_or_default() {
                 let event = event_from_item(room, &Item(item))?;
                 if wanted(&event) {
+                    bytes += event.message().and_then(|message| message.content.as_deref()).map_or(0, str::len);
                     events.push(event);
                 }
             }
             start = page.last_evaluated_key;
-            if start.is_none() || events.len() >= limit {
+            if start.is_none() || events.len() >= limit || bytes > ANSWER_MAX_BYTES {
                 events.truncate(limit);
                 return Ok(events);
             }

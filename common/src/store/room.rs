@@ -30,7 +30,7 @@ pub struct NewRoom {
 #[derive(Debug, Clone)]
 pub enum Created {
     /// It is new.
-    New(Head),
+    New,
     /// It stood there already.
     Before(Box<RoomBefore>),
 }
@@ -75,7 +75,7 @@ impl Store {
             items.push(self.put_new(member_item(&room.head.room, user, *role, room.event.seq))?);
         }
         match self.transact(items).await {
-            Ok(()) => Ok(Created::New(room.head)),
+            Ok(()) => Ok(Created::New),
             Err(StoreError::Condition(_)) => self.created_before(&room.head.room).await,
             Err(error) => Err(error),
         }

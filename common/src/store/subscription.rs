@@ -1,7 +1,7 @@
 //! Subscriptions on table `connections`, each in two rows: its room's, for the fan-out, and its connection's, for
 //! cleaning up.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::attributes::{Item, number, text};
@@ -166,13 +166,13 @@ impl Store {
         ])
     }
 
-    /// Ends the subscriptions to rooms of a connection that has one a room. Idempotent.
+    /// Ends the subscriptions to rooms of a connection that has one a room. Idempotent. Both rows of each go at once: what
+    /// subscribes at the same time comes before or after.
     ///
     /// # Errors
     /// The table cannot be written.
     pub async fn unsubscribe(&self, connection: &ConnectionId, rooms: &[RoomId]) -> Result<(), StoreError> {
-        let keys = rooms.iter().map(|room| both_keys(room, connection, JSON_SUBSCRIPTION));
-        self.delete_subscriptions(keys).await
+        self.unsubscribe_all(rooms.iter().map(|room| both_keys(room, connection, JSON_SUBSCRIPTION))).await
     }
 
     /// Ends the subscription that a client calls so. Idempotent.
@@ -185,7 +185,29 @@ impl Store {
         room: &RoomId,
         id: &SubscriptionId,
     ) -> Result<(), StoreError> {
-        self.delete_subscriptions([both_keys(room, connection, id.as_str())]).await
+        self.unsubscribe_all([both_keys(room, connection, id.as_str())]).await
+    }
+
+    async fn unsubscribe_all(&self, keys: impl IntoIterator<Item = [Key; 2]>) -> Result<(), StoreError> {
+        let delete = |key: Key| {
+            let delete = Delete::builder().table_name(&self.connections).set_key(Some(key.into_item()));
+            Ok(TransactWriteItem::builder().delete(delete.build().map_err(invalid)?).build())
+        };
+        self.transact(keys.into_iter().flatten().map(delete).collect::<Result<_, StoreError>>()?).await
+    }
+
+    /// Deletes a room's rows of subscriptions of a connection that is gone: those that were left behind are not found
+    /// under it.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn forget_subscriptions(
+        &self,
+        room: &RoomId,
+        subscriptions: &[&RoomSubscription],
+    ) -> Result<(), StoreError> {
+        let keys = subscriptions.iter().map(|subscription| subscription.key(room)).collect();
+        self.batch_delete(&self.connections, keys).await
     }
 
     /// Deletes subscriptions, the rooms' rows first: what is left when that fails is found under the connection, from

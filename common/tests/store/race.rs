@@ -84,6 +84,51 @@ async fn a_connection_that_subscribes_while_it_goes_leaves_no_subscription() {
     }
 }
 
+/// CONNECT with the token of the handshake, or `auth` with one that was shown before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_shows_its_token_again_while_it_goes_leaves_no_session() {
+    let tables = Tables::new().await;
+    let mut rooms = Vec::new();
+    for index in 0..8 {
+        rooms.push(tables.room(&format!("room-{index}"), &["alice"]).await);
+    }
+    for round in 0..ROUNDS {
+        let (id, principal) = tables.connect(&format!("c{round}="), "alice").await;
+        tables.subscribe(&id, &principal, &rooms).await;
+        let (store, connection, same) = (Arc::clone(&tables.store), live(&id, &principal), principal.clone());
+        let show = tokio::spawn(async move { store.authenticate(&connection, &Dialect::Json, &same, NOW).await });
+        let (store, gone) = (Arc::clone(&tables.store), id.clone());
+        let remove = tokio::spawn(async move { store.remove_connection(&gone, NOW).await });
+        drop(show.await.unwrap());
+        remove.await.unwrap().unwrap();
+        assert_eq!(tables.store.connection(&id, NOW).await.unwrap(), None);
+        assert_eq!(leftovers(&tables, &id, &rooms[0]).await, (0, 0, 0), "round {round}");
+    }
+}
+
+/// A room's row without the connection's was heard at first, and went deaf with the next token, which did not find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_ended_while_it_begins_is_there_or_is_not() {
+    let tables = Tables::new().await;
+    let room = tables.room("room", &["alice"]).await;
+    let member = tables.store.member(&room, &alice().user).await.unwrap().unwrap();
+    let memberships = [(room.clone(), member)];
+    let id: ConnectionId = "c=".parse().unwrap();
+    tables.store.put_connection(&live(&id, &alice()), NOW).await.unwrap();
+    for round in 0..ROUNDS {
+        tables.store.subscribe(&id, &alice(), &memberships, &json_terms(), NOW).await.unwrap();
+        let (store, subscriber, memberships) = (Arc::clone(&tables.store), id.clone(), memberships.clone());
+        let subscribe =
+            tokio::spawn(async move { store.subscribe(&subscriber, &alice(), &memberships, &json_terms(), NOW).await });
+        let (store, subscriber, rooms) = (Arc::clone(&tables.store), id.clone(), [room.clone()]);
+        let unsubscribe = tokio::spawn(async move { store.unsubscribe(&subscriber, &rooms).await });
+        subscribe.await.unwrap().unwrap();
+        unsubscribe.await.unwrap().unwrap();
+        let (_, of_room, of_connection) = leftovers(&tables, &id, &room).await;
+        assert_eq!(of_room, of_connection, "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_refreshes_at_once_the_later_token_counts_for_every_subscription() {
     let tables = Tables::new().await;

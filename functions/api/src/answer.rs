@@ -63,6 +63,10 @@ pub(crate) fn problem(refusal: Refusal, request_id: &str) -> Response<Body> {
     let body = serde_json::to_string(&problem).expect("a problem has string keys and no failing serializer");
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = response(status, "application/problem+json", body);
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, section 15.5.2; some clients take no 401 without it.
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if code.retryable() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

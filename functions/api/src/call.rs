@@ -27,14 +27,17 @@ impl Call {
     /// Reads a request.
     ///
     /// # Errors
-    /// The query is not UTF-8, the body is too long, or the key is too long, empty, or not of visible characters.
+    /// The query is not UTF-8, the body is too long, or the key is too long, empty, or not of printable ASCII.
     pub(crate) fn read(request: &Request, user: UserId, now: Time) -> Result<Self, Refusal> {
         let body = request.body().as_ref().to_vec();
         if body.len() > HTTP_BODY_MAX_BYTES {
             return Err(ErrorCode::ContentTooLong.into());
         }
         let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap_or_default().to_owned());
-        if key.as_ref().is_some_and(|key| !(1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len())) {
+        let is_key = |key: &String| {
+            (1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        };
+        if !key.as_ref().is_none_or(is_key) {
             return Err(Refusal::field("Idempotency-Key"));
         }
         let query = query(request.uri().query().unwrap_or_default())?;

@@ -10,7 +10,6 @@ use common::id::{CommandId, Epoch, RoomId, Seq, UserId};
 use common::ingress::{self, Sender};
 use common::limits::ROOM_CREATE_MAX_USERS;
 use common::record::RecordBody;
-use common::room::commit::hash_text;
 use common::room::event::{EventBody, RoomEvent};
 use common::room::{Head, Role, RoomKind};
 use common::store::{Created, NewRoom, RoomBefore};
@@ -36,8 +35,8 @@ impl Api {
         let mut users: Vec<UserId> = fields.list_without_repeats("userIds", 0..=ROOM_CREATE_MAX_USERS)?;
         users.retain(|user| *user != call.user);
         let room = match &call.idempotency_key {
-            Some(key) => derived_id('g', &[call.user.as_str(), key])?,
-            None => derived_id('g', &[&random_text()])?,
+            Some(key) => RoomId::derived('g', &[call.user.as_str(), key]),
+            None => RoomId::derived('g', &[&random_text()]),
         };
         let owner = std::iter::once((call.user.clone(), Role::Owner));
         let members = owner.chain(users.into_iter().map(|user| (user, Role::Member))).collect();
@@ -50,7 +49,7 @@ impl Api {
         }
         let mut users = [call.user.clone(), peer];
         users.sort_unstable();
-        let room = derived_id('d', &[users[0].as_str(), users[1].as_str()])?;
+        let room = RoomId::derived('d', &[users[0].as_str(), users[1].as_str()]);
         let members = users.iter().map(|user| (user.clone(), Role::Member)).collect();
         self.make(call, Wanted { room, kind: RoomKind::Direct { users }, name: String::new(), members }).await
     }
@@ -61,11 +60,15 @@ impl Api {
         if self.store.head(&wanted.room).await?.is_none() {
             self.producer.check_ingress()?;
             let users: Vec<UserId> = wanted.members.iter().map(|(user, _)| user.clone()).collect();
-            ingress::require_rooms_left(&self.store, &call.user, &users).await?;
+            let field = match wanted.kind {
+                RoomKind::Direct { .. } => "userId",
+                RoomKind::Group => "userIds",
+            };
+            ingress::require_rooms_left(&self.store, &call.user, &users, field).await?;
         }
         let room = new_room(call, wanted)?;
         let (is_new, unproduced) = match self.store.create_room(room.clone(), call.now).await? {
-            Created::New(_) => (true, Some(room.event)),
+            Created::New => (true, Some(room.event)),
             Created::Before(before) => {
                 let RoomBefore { event, is_produced } = *before;
                 if !is_repeated(&room.head.kind, &event.body, &room.event.body) {
@@ -129,15 +132,6 @@ fn is_repeated(kind: &RoomKind, before: &EventBody, wanted: &EventBody) -> bool 
         RoomKind::Direct { .. } => true,
         RoomKind::Group => before == wanted,
     }
-}
-
-fn derived_id(kind: char, parts: &[&str]) -> Result<RoomId, ErrorCode> {
-    let mut text = String::new();
-    for part in parts {
-        // The length keeps `a`, `bc` and `ab`, `c` apart.
-        text.push_str(&format!("{} {part}\n", part.len()));
-    }
-    format!("{kind}-{}", hash_text(&text)).parse().map_err(|_| ErrorCode::Internal)
 }
 
 fn random_text() -> String {

@@ -34,8 +34,9 @@ impl Api {
         let list = format!("members {room}");
         let after: Option<UserId> =
             call.parameter("cursor")?.map(|cursor| self.cursors.open(&list, &call.user, cursor)).transpose()?;
+        require_member(&self.store, room, &call.user).await?;
         let mut members = self.store.members(room, after.as_ref(), limit + 1).await?;
-        // Behind the reading, so that nobody reads past their removal.
+        // Once more, so that nobody reads past their removal.
         require_member(&self.store, room, &call.user).await?;
         let more = members.len() > limit;
         members.truncate(limit);

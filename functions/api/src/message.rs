@@ -52,12 +52,11 @@ impl Api {
     pub(crate) async fn events(&self, call: &Call, room: &RoomId) -> Result<Answer, Failure> {
         let limit = call.limit(CATCH_UP_MAX_EVENTS, CATCH_UP_MAX_EVENTS)?;
         let after = call.parsed("after")?.unwrap_or(Seq::ZERO);
-        let head = self.store.head(room).await?;
-        let (events, more) = history::events_after(&self.store, room, after, limit).await?;
-        // Behind the reading, so that nobody reads past their removal. A room that is not there takes the same way as one
-        // that a stranger is not to know of.
         require_member(&self.store, room, &call.user).await?;
-        let head = head.ok_or(ErrorCode::RoomNotFound)?;
+        let head = self.store.head(room).await?.ok_or(ErrorCode::RoomNotFound)?;
+        let (events, more) = history::events_after(&self.store, room, after, limit).await?;
+        // Once more, so that nobody reads past their removal.
+        require_member(&self.store, room, &call.user).await?;
         // Events may have come between the two reads: the answer never says less than it holds.
         let last_seq = events.last().map_or(head.last_seq, |event| event.seq.max(head.last_seq));
         Ok(Answer::ok(&EventPage { epoch: head.epoch, last_seq, events, more }))

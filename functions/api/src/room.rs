@@ -68,7 +68,7 @@ impl Api {
     }
 }
 
-/// A membership that must be there because it was just written.
+/// The caller's own entry of a room that they have just made, or made before and may have left.
 pub(crate) fn own_membership(entries: &[RoomListEntry]) -> Result<&RoomListEntry, ErrorCode> {
     entries.first().ok_or(ErrorCode::NotMember)
 }

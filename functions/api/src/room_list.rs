@@ -5,11 +5,11 @@
 //! again. Activity is the time of an event's command, which may be older than a page that was read before its commit, so
 //! times alone could not tell them apart.
 
+use common::digest;
 use common::failure::Failure;
 use common::id::RoomId;
 use common::limits::{LIST_DEFAULT_ENTRIES, LIST_MAX_ENTRIES};
 use common::room::Head;
-use common::room::commit::hash_text;
 use common::room::event::RoomEvent;
 use common::store::RoomPreview;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl Walk {
 }
 
 fn digest(room: &RoomId) -> String {
-    hash_text(room.as_str()).chars().take(DIGEST_CHARACTERS).collect()
+    digest::digest(room.as_str()).chars().take(DIGEST_CHARACTERS).collect()
 }
 
 impl Api {

@@ -49,8 +49,9 @@ impl Route {
     /// # Errors
     /// `not_found`, `method_not_allowed`, or a part that is no identity of its kind.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Refusal> {
-        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
         match parts.as_slice() {
+            parts if parts.contains(&"") => Err(ErrorCode::NotFound.into()),
             ["rooms"] => Self::of_rooms(method),
             ["direct", user] if method == Method::PUT => part(user, "userId").map(Self::OpenDirect),
             ["direct", _] => Err(ErrorCode::MethodNotAllowed.into()),
@@ -152,6 +153,9 @@ mod tests {
     fn unknown_paths_and_methods_are_told_apart() {
         check(Method::GET, "/", Err(ErrorCode::NotFound.into()));
         check(Method::GET, "/rooms/a/b/c/d", Err(ErrorCode::NotFound.into()));
+        for path in ["/rooms/", "//rooms", "/rooms/a/", "/rooms/a/members/", "/rooms//members", "/direct/"] {
+            check(Method::GET, path, Err(ErrorCode::NotFound.into()));
+        }
         check(Method::DELETE, "/rooms", Err(ErrorCode::MethodNotAllowed.into()));
         check(Method::GET, "/direct/bob", Err(ErrorCode::MethodNotAllowed.into()));
         check(Method::PUT, "/rooms/a/messages/e.1", Err(ErrorCode::MethodNotAllowed.into()));

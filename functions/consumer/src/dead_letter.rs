@@ -4,9 +4,9 @@
 
 use common::kafka_event::KafkaRecord;
 use common::metrics::Count;
-use common::producer::{DEAD_LETTER_TOPIC, ProduceError};
-use common::record;
+use common::producer::ProduceError;
 use common::record::origin::{Origin, left_out_header};
+use common::record::{self, DEAD_LETTER_TOPIC};
 use common::time::Time;
 use tokio::time::{Instant, timeout_at};
 use tracing::field::display;

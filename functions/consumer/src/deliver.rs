@@ -1,8 +1,10 @@
 //! Telling what became of a room's records: events to subscribers, duplicates and refusals to whoever waits, notices
 //! to those whom an event concerns; then the subscriptions of those who were removed end.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use common::auth::expired;
 use common::code::ErrorCode;
 use common::codec::frame::{NoticeKind, ServerFrame};
 use common::codec::{Dialect, Told};
@@ -12,7 +14,7 @@ use common::metrics::Count;
 use common::record::{Record, RecordBody, ReplyTo};
 use common::room::commit::{Outcome, RoomBatch};
 use common::room::event::{EventBody, RoomEvent};
-use common::store::{RoomSubscription, RoomSubscriptions};
+use common::store::{LiveConnection, RoomSubscription, RoomSubscriptions, StoreError};
 use common::time::Time;
 
 use crate::fan_out::FanOut;
@@ -34,11 +36,11 @@ impl Consumer {
         let mut parcels = Parcels::new();
         let events = self.events_to_post(room, batch).await?;
         let removals = batch.removals();
+        let waiting = self.waiting(batch, now).await?;
         let mut ended: BTreeMap<Seq, Vec<RoomSubscription>> = BTreeMap::new();
         if let (Some(head), false) = (batch.head(), events.is_empty() && removals.is_empty()) {
             // Read behind the commit: whoever subscribes later finds these events in the catch-up.
             let RoomSubscriptions { good, lapsed } = self.store.all_room_subscriptions(room, now).await?;
-            let waiting = waiting_connections(batch, now);
             let stomp_message_bytes = self.stomp_message_bytes;
             let (events, removals, waiting) = (&events, &removals, &waiting);
             let fan_out = FanOut { head, events, removals, waiting, traces, stomp_message_bytes, now };
@@ -61,15 +63,17 @@ impl Consumer {
                 }
                 Outcome::Duplicate(seq) => {
                     self.metrics.add(Count::Duplicates, 1);
-                    pack_reply(record, duplicate(batch, record, *seq), traces, now, &mut parcels);
+                    let reply = waiting.get(&record.id).zip(duplicate(batch, record, *seq));
+                    if let Some((reply_to, frame)) = reply {
+                        pack_reply(reply_to, record, frame, traces, now, &mut parcels);
+                    }
                 }
-                Outcome::Refused(code) => {
+                Outcome::Refused(_) | Outcome::Impossible => {
                     self.metrics.add(Count::Nacks, 1);
-                    self.pack_nack(record, *code, traces, now, &mut parcels).await?;
-                }
-                Outcome::Impossible => {
-                    self.metrics.add(Count::Nacks, 1);
-                    self.pack_nack(record, ErrorCode::Internal, traces, now, &mut parcels).await?;
+                    let code = if let Outcome::Refused(code) = outcome { *code } else { ErrorCode::Internal };
+                    if let Some(reply_to) = waiting.get(&record.id) {
+                        self.pack_nack(reply_to, record, code, traces, now, &mut parcels).await?;
+                    }
                 }
             }
         }
@@ -90,16 +94,46 @@ impl Consumer {
         Ok(events)
     }
 
+    /// Who waits for the outcome of which command, while their token is good, or since they have shown another one.
+    async fn waiting<'a>(
+        &self,
+        batch: &'a RoomBatch,
+        now: Time,
+    ) -> Result<HashMap<CommandId, Cow<'a, ReplyTo>>, StoreError> {
+        let (mut waiting, mut late) = (HashMap::new(), Vec::new());
+        for record in told(batch) {
+            let Some(reply_to) = &record.reply_to else { continue };
+            if expired(Time::from_unix_seconds(reply_to.expires_at), now) {
+                late.push((record, reply_to));
+            } else {
+                waiting.insert(record.id, Cow::Borrowed(reply_to));
+            }
+        }
+        let users: HashSet<&UserId> = late.iter().map(|(record, _)| &record.sender).collect();
+        let users: Vec<UserId> = users.into_iter().cloned().collect();
+        let live = if users.is_empty() { Vec::new() } else { self.store.live_connections(&users, now).await? };
+        for (record, reply_to) in late {
+            let is_theirs =
+                |session: &&LiveConnection| session.connection == reply_to.connection && session.user == record.sender;
+            if let Some(LiveConnection { dialect, .. }) = live.iter().find(is_theirs) {
+                let reply_to = ReplyTo { dialect: dialect.clone(), ..reply_to.clone() };
+                waiting.insert(record.id, Cow::Owned(reply_to));
+            }
+        }
+        Ok(waiting)
+    }
+
     /// Tells that a command was refused; where a connection has no place for that, with its end.
     async fn pack_nack(
         &self,
+        reply_to: &ReplyTo,
         record: &Record,
         code: ErrorCode,
         traces: &Traces,
         now: Time,
         parcels: &mut Parcels,
     ) -> Result<(), Failure> {
-        let Some(ReplyTo { connection, dialect, receipt, .. }) = waiting(record, now) else { return Ok(()) };
+        let ReplyTo { connection, dialect, receipt, .. } = reply_to;
         let refuse = |dialect: &Dialect| dialect.refuse(code, &nack(record, code), frame_id(now), receipt.as_deref());
         let mut told = refuse(dialect);
         if matches!(told, Told::Last(_)) {
@@ -186,20 +220,22 @@ fn concerned(event: &RoomEvent) -> impl Iterator<Item = (&UserId, NoticeKind)> {
     one.into_iter().chain(other)
 }
 
-/// Connections that wait for an event of theirs, with the event's command.
-fn waiting_connections(batch: &RoomBatch, now: Time) -> HashMap<CommandId, &ReplyTo> {
-    batch.records().iter().filter_map(|record| Some((record.id, waiting(record, now)?))).collect()
+/// Records of whose outcome there is something to tell: not those whose events were posted before.
+fn told(batch: &RoomBatch) -> impl Iterator<Item = &Record> {
+    let again: HashSet<Seq> = batch.undelivered_again().into_iter().collect();
+    let is_told = move |outcome: &Outcome| !matches!(outcome, Outcome::Again(seq) if !again.contains(seq));
+    let outcomes = batch.records().iter().zip(batch.outcomes());
+    outcomes.filter(move |(_, outcome)| is_told(outcome)).map(|(record, _)| record)
 }
 
-/// Who waits for a record's outcome, while their token is good.
-fn waiting(record: &Record, now: Time) -> Option<&ReplyTo> {
-    let reply_to = record.reply_to.as_ref()?;
-    let good = !common::auth::expired(Time::from_unix_seconds(reply_to.expires_at), now);
-    good.then_some(reply_to)
-}
-
-fn pack_reply(record: &Record, frame: Option<ServerFrame>, traces: &Traces, now: Time, parcels: &mut Parcels) {
-    let (Some(reply_to), Some(frame)) = (waiting(record, now), frame) else { return };
+fn pack_reply(
+    reply_to: &ReplyTo,
+    record: &Record,
+    frame: ServerFrame,
+    traces: &Traces,
+    now: Time,
+    parcels: &mut Parcels,
+) {
     let texts = push(frame, now).to_connection(&reply_to.dialect, reply_to.receipt.as_deref());
     if !texts.is_empty() {
         let parcel = parcels.entry(reply_to.connection.clone()).or_default();

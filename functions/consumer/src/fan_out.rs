@@ -1,5 +1,6 @@
 //! Which of a room's events each connection gets.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(crate) struct FanOut<'a> {
     /// Whose memberships ended within the batch, and with which event.
     pub(crate) removals: &'a [(UserId, Seq)],
     /// Connections that wait for an event of theirs, whether they are subscribed or not.
-    pub(crate) waiting: &'a HashMap<CommandId, &'a ReplyTo>,
+    pub(crate) waiting: &'a HashMap<CommandId, Cow<'a, ReplyTo>>,
     /// The commits that posts follow.
     pub(crate) traces: &'a Traces,
     /// The longest WebSocket message that several STOMP frames are put into.
@@ -87,7 +88,7 @@ impl FanOut<'_> {
     fn own(&self) -> HashMap<&ConnectionId, (&ReplyTo, Vec<usize>)> {
         let mut own: HashMap<&ConnectionId, (&ReplyTo, Vec<usize>)> = HashMap::new();
         for (index, event) in self.events.iter().enumerate() {
-            if let Some(reply_to) = self.waiting.get(&event.command_id).copied() {
+            if let Some(reply_to) = self.waiting.get(&event.command_id).map(AsRef::as_ref) {
                 let (newest, indices) = own.entry(&reply_to.connection).or_insert((reply_to, Vec::new()));
                 *newest = reply_to;
                 indices.push(index);

@@ -75,7 +75,7 @@ impl Consumer {
         let (rooms, markers, signals) = (rooms.into_groups(), markers.into_groups(), signals.into_groups());
         self.metrics.add(Count::Records, undecodable.len() as u64 + count(&rooms) + count(&markers) + count(&signals));
         self.metrics.add(Count::RoomBatches, rooms.len() as u64);
-        let post_office = &PostOffice::new(self, now, Instant::now());
+        let post_office = &PostOffice::new(self, now, deadline);
         let rooms = in_parallel(rooms, |room, records| self.handle_room(post_office, room, records, deadline, now));
         let markers = in_parallel(markers, |room, markers| async move {
             let (raw, markers) = unzip(markers);

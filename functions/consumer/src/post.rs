@@ -1,5 +1,6 @@
 //! Posting: connections side by side, the frames of one connection one after the other. A connection that is gone is
-//! removed; one that is too slow is given up for this batch and told to `resync` later. Neither holds up its room.
+//! removed; one that is too slow is given up for this batch and told to `resync` later. Neither holds up its room; nor do
+//! they when they are merely too many for one invocation: whose turn has not come by then is told to `resync`, too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +40,8 @@ const LAGGED_BUDGET: Duration = limit_ms(300);
 const UNMARKED_BUDGET: Duration = limit_ms(1_000);
 /// How long a connection may take for signals, in one attempt: who misses one misses nothing that lasts.
 const SIGNAL_BUDGET: Duration = limit_ms(1_000);
+/// What is kept of a batch's time to note who was left out.
+const NOTES_MARGIN: Duration = limit_ms(5_000);
 
 /// How much is done for one connection before it counts as too slow.
 struct Patience {
@@ -104,12 +107,16 @@ pub(crate) struct PostOffice<'a> {
     consumer: &'a Consumer,
     /// The time at its opening, on both clocks.
     opened: (Time, Instant),
+    /// When it closes.
+    closes: Instant,
     lanes: Mutex<HashMap<ConnectionId, Arc<Lane>>>,
 }
 
 impl<'a> PostOffice<'a> {
-    pub(crate) fn new(consumer: &'a Consumer, now: Time, instant: Instant) -> Self {
-        Self { consumer, opened: (now, instant), lanes: Mutex::default() }
+    /// For a batch that began now and has until a deadline.
+    pub(crate) fn new(consumer: &'a Consumer, now: Time, deadline: Instant) -> Self {
+        let closes = deadline.checked_sub(NOTES_MARGIN).unwrap_or(deadline);
+        Self { consumer, opened: (now, Instant::now()), closes, lanes: Mutex::default() }
     }
 
     /// Measures how long events have taken from their receipt until now.
@@ -123,12 +130,20 @@ impl<'a> PostOffice<'a> {
         }
     }
 
-    /// Posts one room's parcels.
+    /// Posts one room's parcels, as many as there is time for.
     ///
     /// # Errors
-    /// The management API refuses us altogether, or a slow connection could not be noted: the batch must come again.
+    /// There is no time left to begin; the management API refuses us altogether; or a slow connection could not be noted:
+    /// the batch must come again.
     pub(crate) async fn post_all(&self, room: &RoomId, parcels: Parcels, now: Time) -> Result<(), Failure> {
-        self.post_side_by_side(Some(room), parcels, now).await
+        if self.time_left().is_zero() {
+            return Err(StoreError::Unavailable("time to post, which other rooms took".to_owned()).into());
+        }
+        self.post_side_by_side(Some(room), parcels, now).await?;
+        if self.time_left().is_zero() {
+            tracing::warn!(room_id = %room, "a room has more to post than there is time: the others are told to resync");
+        }
+        Ok(())
     }
 
     /// Posts signals, which nobody fetches later: each is tried once, and a connection that is slow goes without.
@@ -140,7 +155,10 @@ impl<'a> PostOffice<'a> {
     }
 
     async fn post_side_by_side(&self, room: Option<&RoomId>, parcels: Parcels, now: Time) -> Result<(), Failure> {
-        futures_util::stream::iter(parcels)
+        // Whoever waits for an outcome alone is told nothing later.
+        let (waiting, subscribed): (Vec<_>, Vec<_>) =
+            parcels.into_iter().partition(|(_, parcel)| parcel.subscriptions.is_empty());
+        futures_util::stream::iter(waiting.into_iter().chain(subscribed))
             .map(|(connection, parcel)| self.post_parcel(room, connection, parcel, now))
             .buffer_unordered(ROOM_POSTS_AT_ONCE)
             .try_collect()
@@ -166,11 +184,12 @@ impl<'a> PostOffice<'a> {
                 None => Ok(()),
             }
         };
-        let outcome = if patience.frame <= *missed {
+        let time_left = self.time_left();
+        let outcome = if patience.frame <= *missed || time_left.is_zero() {
             Err(PostError::Slow)
         } else {
             let span = trace::post(&connection, &parcel.traces);
-            let posted = tokio::time::timeout(patience.all, frames).instrument(span.clone()).await;
+            let posted = tokio::time::timeout(patience.all.min(time_left), frames).instrument(span.clone()).await;
             posted.unwrap_or(Err(PostError::Slow)).inspect_err(|error| trace::fail(&span, error))
         };
         if outcome == Err(PostError::Slow) {
@@ -185,7 +204,7 @@ impl<'a> PostOffice<'a> {
         match outcome {
             Ok(()) => self.settle(room, &parcel).await,
             Err(PostError::Gone) if parcel.is_established => {
-                self.remove(&connection, now).instrument(trace::connection(&connection, room)).await;
+                self.remove(&connection, room, &parcel, now).instrument(trace::connection(&connection, room)).await;
                 Ok(())
             }
             Err(PostError::Gone) => Ok(()),
@@ -201,6 +220,10 @@ impl<'a> PostOffice<'a> {
                 Err(StoreError::Unavailable("the management API".to_owned()).into())
             }
         }
+    }
+
+    fn time_left(&self) -> Duration {
+        self.closes.saturating_duration_since(Instant::now())
     }
 
     fn lane(&self, connection: &ConnectionId) -> Arc<Lane> {
@@ -248,10 +271,18 @@ impl<'a> PostOffice<'a> {
     }
 
     /// Removes a connection that is gone. A failure here is no reason to post again.
-    async fn remove(&self, connection: &ConnectionId, now: Time) {
+    async fn remove(&self, connection: &ConnectionId, room: Option<&RoomId>, parcel: &Parcel, now: Time) {
         tracing::info!("a connection is gone");
         let Consumer { store, producer, .. } = self.consumer;
-        if let Err(error) = departure::remove_gone(store, producer, connection, now).await {
+        let removal = async {
+            departure::remove_gone(store, producer, connection, now).await?;
+            let Some(room) = room else { return Ok(()) };
+            // The rows that led here, should they be all that is left.
+            let subscriptions: Vec<_> = parcel.subscriptions.iter().map(|(subscription, _)| subscription).collect();
+            store.forget_subscriptions(room, &subscriptions).await
+        };
+        let removal: Result<(), StoreError> = removal.await;
+        if let Err(error) = removal {
             tracing::warn!(%error, "a gone connection is still in the table");
         }
     }

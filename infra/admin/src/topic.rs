@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use common::config::{ConfigError, Environment, KafkaConfig, topic_care};
-use common::producer::DEAD_LETTER_TOPIC;
+use common::record::DEAD_LETTER_TOPIC;
 use topics::{Applied, Care, Raise, Risk, Scale, Topic, TopicError};
 
 /// What to do with the topics.

@@ -50,12 +50,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) concurrency: u16,
 
-    /// What is logged, here and by the functions: error, warn, info, debug or trace
+    /// What is logged, here and by the functions: error, warn, info, debug or trace (the functions: debug)
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub(crate) log_level: LogLevel,
 
     /// Origins whose pages may connect and call, beside this server's own page
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
 
     /// How long a connection may be quiet before it is closed; the platform's ten minutes unless set

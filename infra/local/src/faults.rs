@@ -1,6 +1,7 @@
 //! Switches for what the cloud does only sometimes, so that tests can have it always.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ pub(crate) struct FaultSettings {
     posts: Posts,
     /// Only posts to these connections; absent means all.
     connections: Option<Vec<String>>,
+    /// How many posts to each of them meet it, unless they are held; absent means all.
+    times: Option<u32>,
     /// `$disconnect` is not invoked.
     drop_disconnect: bool,
     /// The event source starts no batch.
@@ -43,17 +46,20 @@ pub(crate) enum Posts {
 /// The switches as they stand.
 pub(crate) struct Faults {
     settings: watch::Sender<FaultSettings>,
+    /// How many posts have met one so far, by connection.
+    met: Mutex<HashMap<String, u32>>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { settings: watch::Sender::new(FaultSettings::default()) }
+        Self { settings: watch::Sender::new(FaultSettings::default()), met: Mutex::default() }
     }
 }
 
 impl Faults {
     /// Replaces every switch.
     pub(crate) fn set(&self, settings: FaultSettings) {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.settings.send_replace(settings);
     }
 
@@ -62,7 +68,20 @@ impl Faults {
         let mut settings = self.settings.subscribe();
         let lifted = settings.wait_for(|settings| settings.of(connection_id) != Posts::Hold).await;
         // The sender lives in `self`, so the channel cannot be closed.
-        lifted.map_or(Posts::Ok, |settings| settings.of(connection_id))
+        let Ok(lifted) = lifted else { return Posts::Ok };
+        match (lifted.of(connection_id), lifted.times) {
+            (Posts::Ok, _) => Posts::Ok,
+            (_, Some(times)) if self.meets(connection_id) > times => Posts::Ok,
+            (posts, _) => posts,
+        }
+    }
+
+    /// Counts one more post to a connection; how many those are.
+    fn meets(&self, connection_id: &str) -> u32 {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = met.entry(connection_id.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Whether `$disconnect` gets lost.
@@ -92,6 +111,19 @@ mod tests {
         assert_eq!((faults.of_post("a").await, faults.of_post("b").await), (Posts::Throttle, Posts::Ok));
         faults.set(serde_json::from_str(r#"{"posts":"gone","dropDisconnect":true}"#).unwrap());
         assert_eq!((faults.of_post("b").await, faults.drops_disconnect()), (Posts::Gone, true));
+    }
+
+    #[tokio::test]
+    async fn each_connection_meets_it_so_often() {
+        let faults = Faults::default();
+        let settings: FaultSettings = serde_json::from_str(r#"{"posts":"fail","times":1}"#).unwrap();
+        for _ in 0..2 {
+            faults.set(settings.clone());
+            for connection in ["a", "b"] {
+                assert_eq!(faults.of_post(connection).await, Posts::Fail);
+                assert_eq!(faults.of_post(connection).await, Posts::Ok);
+            }
+        }
     }
 
     #[tokio::test]

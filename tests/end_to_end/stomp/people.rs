@@ -146,3 +146,23 @@ async fn no_token_and_no_text_is_logged() {
         assert_eq!(madang.log_lines_with(secret), 0, "{secret}");
     }
 }
+
+/// However many rooms are shared: what it says holds for all.
+#[tokio::test]
+async fn presence_comes_once_a_connection() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let other = alice.make_room(&[&bob]).await;
+    let mut at_bob = Stomp::connect(&bob).await;
+    for (id, room) in [("1", &room), ("2", &other)] {
+        at_bob.ask("SUBSCRIBE", &[("id", id), ("destination", &format!("/topic/rooms/{room}/signals"))], "").await;
+    }
+    let mut at_alice = Stomp::connect(&alice).await;
+    let is_presence = |frame: &Frame| frame.get("type") == Some("presence") && frame.json()["userId"] == alice.id;
+    let presence = at_bob.frame_where("presence", is_presence).await;
+    assert_eq!((presence.command.as_str(), &presence.json()["online"]), ("MESSAGE", &json!(true)));
+    // Behind it on the topic, and told behind it.
+    at_alice.ask("SEND", &[("destination", &format!("/app/rooms/{room}/typing"))], "").await;
+    at_bob.frame_where("typing", |frame| frame.get("type") == Some("typing")).await;
+    assert!(!at_bob.heard().any(is_presence));
+}

@@ -97,6 +97,11 @@ async fn what_became_of_a_command_is_told_on_the_queue() {
     say(&mut at_bob, "other", "two").await;
     let nack = at_bob.frame_where("nack", |frame| frame.get("type") == Some("nack")).await;
     assert_eq!((nack.header("receipt-id"), &nack.json()["code"]), ("other", &json!("idempotency_conflict")));
+    // Refused at once, whatever about it is wrong: what the client calls it is all that names it without a receipt.
+    let empty = json!({"clientMessageId": "empty", "content": ""}).to_string();
+    at_bob.say("SEND", &[("destination", &destination)], &empty).await;
+    let refused = at_bob.frame_where("error", |frame| frame.get("type") == Some("error")).await.json();
+    assert_eq!((&refused["code"], &refused["clientMessageId"]), (&json!("content_empty"), &json!("empty")));
 
     // Acked, and then refused by the log.
     madang.faults(json!({"pauseEventSource": true})).await;

@@ -8,6 +8,7 @@ use crate::codec::json;
 use crate::command::{Command, Position, Token};
 use crate::fields::Fields;
 use crate::id::ClientMessageId;
+use crate::limits::STOMP_RECEIPT_MAX_BYTES;
 
 /// The versions that a client without `accept-version` speaks.
 const VERSION_UNSAID: &str = "1.0";
@@ -24,8 +25,13 @@ pub enum Request {
         /// The token, unless the handshake had it; `Err` when there is something else.
         token: Result<Option<Token>, ErrorCode>,
     },
-    /// A command, or what about it is wrong.
-    Send(Result<Command, Refusal>),
+    /// A command.
+    Send {
+        /// The command, or what about it is wrong.
+        command: Result<Command, Refusal>,
+        /// What the client calls the message that it sends, also where something else about it is wrong.
+        client_message_id: Option<ClientMessageId>,
+    },
     /// Subscribe.
     Subscribe {
         /// As what.
@@ -46,7 +52,7 @@ impl Request {
     #[must_use]
     pub const fn client_message_id(&self) -> Option<&ClientMessageId> {
         match self {
-            Self::Send(Ok(command)) => command.client_message_id(),
+            Self::Send { client_message_id, .. } => client_message_id.as_ref(),
             _ => None,
         }
     }
@@ -65,8 +71,11 @@ impl Request {
         if frame.header("transaction").is_some() {
             return Err(ProtocolError::Transaction);
         }
+        if frame.raw_header("receipt").is_some_and(|receipt| receipt.len() > STOMP_RECEIPT_MAX_BYTES) {
+            return Err(ProtocolError::Required("receipt"));
+        }
         match frame.command {
-            frame::Command::Send => Ok(Self::Send(command(required(frame, "destination")?, frame))),
+            frame::Command::Send => Ok(send(required(frame, "destination")?, frame)),
             frame::Command::Subscribe => subscribe(frame, version),
             frame::Command::Unsubscribe => Ok(Self::Unsubscribe(subscription_id(frame, version)?)),
             frame::Command::Disconnect => Ok(Self::Disconnect),
@@ -144,7 +153,14 @@ fn after(frame: &Frame<'_>) -> Result<Option<Position>, Refusal> {
     }
 }
 
-fn command(destination: &str, frame: &Frame<'_>) -> Result<Command, Refusal> {
+fn send(destination: &str, frame: &Frame<'_>) -> Request {
+    let fields = if frame.body.is_empty() { Ok(Fields::default()) } else { Fields::parse(frame.body.as_bytes()) };
+    let client_message_id =
+        fields.as_ref().ok().and_then(|fields| fields.optional_parsed("clientMessageId").ok().flatten());
+    Request::Send { command: command(destination, frame, fields), client_message_id }
+}
+
+fn command(destination: &str, frame: &Frame<'_>, fields: Result<Fields, ErrorCode>) -> Result<Command, Refusal> {
     let target = Target::parse(destination)?;
     let content_type = frame.header("content-type").unwrap_or(JSON_CONTENT);
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -152,7 +168,7 @@ fn command(destination: &str, frame: &Frame<'_>) -> Result<Command, Refusal> {
     if ![JSON_CONTENT, TEXT_CONTENT].contains(&media_type) {
         return Err(Refusal::field("content-type"));
     }
-    let fields = if frame.body.is_empty() { Fields::default() } else { Fields::parse(frame.body.as_bytes())? };
+    let fields = fields?;
     match target {
         Target::Auth => Ok(Command::Auth { token: Token(fields.text("token")?.to_owned()) }),
         Target::Room { room, action } => Ok(Command::Act { room, action: json::room_action(action, &fields)? }),
@@ -176,7 +192,9 @@ mod tests {
     }
 
     fn sent(head: &str, body: &str) -> Result<Command, Refusal> {
-        let Ok(Request::Send(command)) = connected(&format!("SEND\n{head}\n\n{body}\0")) else { panic!("a SEND") };
+        let Ok(Request::Send { command, .. }) = connected(&format!("SEND\n{head}\n\n{body}\0")) else {
+            panic!("a SEND")
+        };
         command
     }
 
@@ -212,7 +230,9 @@ mod tests {
         for text in ["BEGIN\ntransaction:1\n\n\0", "COMMIT\n\n\0", "ABORT\n\n\0", "SEND\ntransaction:1\n\n\0"] {
             assert_eq!(connected(text), Err(ProtocolError::Transaction), "{text:?}");
         }
-        assert_eq!(connected("DISCONNECT\nreceipt:1\n\n\0"), Ok(Request::Disconnect));
+        let with_receipt = |length| connected(&format!("DISCONNECT\nreceipt:{}\n\n\0", "r".repeat(length)));
+        assert_eq!(with_receipt(128), Ok(Request::Disconnect));
+        assert_eq!(with_receipt(129), Err(ProtocolError::Required("receipt")));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::iter;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::cache::Cache;
+use common::codec::Form;
+use common::command::Signals;
 use common::config::{Environment, KafkaConfig, OutboundConfig, StoreConfig};
 use common::metrics::Metrics;
 use common::outbound::Outbound;
 use common::producer::Producer;
-use common::store::Store;
+use common::store::{Store, Terms};
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,8 +68,39 @@ impl Management {
     }
 }
 
+/// Tables that take every write; how many there were.
+async fn tables() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (endpoint, count) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let mut request = String::new();
+                let mut part = [0; 4_096];
+                while let Ok(length @ 1..) = stream.read(&mut part).await {
+                    request.push_str(&String::from_utf8_lossy(&part[..length]));
+                    // The last of what a write says, so that it has been read to its end.
+                    if request.contains("laggedSeq") && request.ends_with('}') {
+                        request.clear();
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (endpoint, count)
+}
+
 /// A consumer that reaches nothing but this management API.
 fn consumer(endpoint: &str) -> Consumer {
+    consumer_with(endpoint, "http://127.0.0.1:1")
+}
+
+fn consumer_with(endpoint: &str, tables: &str) -> Consumer {
     let environment = Environment::of_pairs(&[
         ("AWS_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "id"),
@@ -75,7 +108,7 @@ fn consumer(endpoint: &str) -> Consumer {
         ("MANAGEMENT_ENDPOINT", endpoint),
         ("CHAT_TABLE", "chat"),
         ("CONNECTIONS_TABLE", "connections"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", tables),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
         ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
     ]);
@@ -114,7 +147,7 @@ fn is_lagged(consumer: &Consumer) -> bool {
 async fn most_at_once() -> Option<usize> {
     let management = Management::new(LIMIT, Duration::ZERO);
     let consumer = consumer(&management.start().await);
-    let post_office = PostOffice::new(&consumer, NOW, Instant::now());
+    let post_office = PostOffice::new(&consumer, NOW, Instant::now() + 10 * CONNECTION_BUDGET);
     let rooms = ["one", "two", "three", "four"].map(|room| room.parse::<RoomId>().unwrap());
     let posts = rooms.iter().map(|room| {
         let parcels = (0..LIMIT).map(|number| (connection(&format!("{room}-{number}")), frames(1)));
@@ -142,11 +175,43 @@ async fn outcomes_may_take_longer_than_one_of_them() {
     let room = "room".parse().unwrap();
     for _ in 0..ROUNDS {
         let consumer = consumer(&Management::new(1, UNMARKED_BUDGET.mul_f32(0.4)).start().await);
-        let post_office = PostOffice::new(&consumer, NOW, Instant::now());
+        let post_office = PostOffice::new(&consumer, NOW, Instant::now() + 10 * CONNECTION_BUDGET);
         post_office.post_all(&room, Parcels::from([(connection("c"), frames(3))]), NOW).await.unwrap();
         if !is_lagged(&consumer) {
             return;
         }
     }
     panic!("the last ones never come");
+}
+
+/// An event on a subscription.
+fn event(connection: &ConnectionId) -> Parcel {
+    let subscription = RoomSubscription {
+        connection: connection.clone(),
+        user: "bob".parse().unwrap(),
+        joined_seq: Seq::ZERO,
+        terms: Terms { form: Form::Json, events: true, signals: Signals::default() },
+        lagged_seq: None,
+    };
+    Parcel { events: 1, subscriptions: vec![(subscription, None)], ..frames(1) }
+}
+
+/// A batch whose posts outlast its invocation came again and again, to the same end: nobody was too slow, and all of them
+/// together were.
+#[tokio::test]
+async fn whoever_there_is_no_time_for_is_told_to_resync() {
+    const CONNECTIONS: usize = 40;
+    let room: RoomId = "room".parse().unwrap();
+    let (tables, marks) = tables().await;
+    let management = Management::new(LIMIT, Duration::from_millis(600));
+    let consumer = consumer_with(&management.start().await, &tables);
+    let post_office = PostOffice::new(&consumer, NOW, Instant::now() + NOTES_MARGIN + Duration::from_secs(3));
+    let connections = (0..CONNECTIONS).map(|number| connection(&format!("c-{number}")));
+    let parcels: Parcels = connections.map(|connection| (connection.clone(), event(&connection))).collect();
+    post_office.post_all(&room, parcels, NOW).await.unwrap();
+    let posted = consumer.metrics.take().get("PostedEvents").and_then(serde_json::Value::as_u64).unwrap_or_default();
+    assert_eq!(usize::try_from(posted).unwrap() + marks.load(Ordering::Relaxed), CONNECTIONS);
+    assert!(marks.load(Ordering::Relaxed) > 0);
+    // What has not begun is tried as a whole by another invocation.
+    assert!(post_office.post_all(&room, Parcels::new(), NOW).await.is_err());
 }

@@ -21,7 +21,8 @@ use std::io;
 
 use clap::Subcommand;
 use common::config::{ConfigError, Environment, KafkaConfig};
-use common::producer::{DEAD_LETTER_TOPIC, ProduceError, ProducerError};
+use common::producer::{ProduceError, ProducerError};
+use common::record::DEAD_LETTER_TOPIC;
 use common::record::origin::InvalidOrigin;
 use rdkafka::error::KafkaError;
 use topics::Scale;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::config::{KafkaConfig, TopicPrefix};
 use common::kafka_client::KafkaContext;
-use common::producer::DEAD_LETTER_TOPIC;
+use common::record::DEAD_LETTER_TOPIC;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
