@@ -75,7 +75,7 @@ async fn a_socket_has_the_same_pages() {
         (json!({"limit": 1.5}), "limit"),
         (json!({"before": -1}), "before"),
         (json!({"after": "x"}), "after"),
-        (json!({"before": 5, "after": 2}), "cursor"),
+        (json!({"before": 5, "after": 2}), "after"),
         (json!({"before": 5, "cursor": "x"}), "cursor"),
         (json!({"cursor": 5}), "cursor"),
         (json!({"roomId": "a b"}), "roomId"),

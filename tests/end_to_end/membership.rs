@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use tests::broker::{MESSAGES, StoredRecord};
 use tests::client::send;
+use tests::deadline::eventually;
+use tests::trouble::TroubledWay;
 use tests::{Person, Runtime, Stomp};
 
 use crate::commands::once_decided;
@@ -39,6 +41,38 @@ async fn a_stranger_neither_speaks_nor_listens() {
     }
     at_alice.send(&room, "among-us", "x").await;
     assert_eq!(bob.messages_once_there(&room, 1).await[0]["sender"], json!(alice.id));
+}
+
+/// How long a refusal took told whether there was a room, and how much stood in it; and it cost as much.
+// The way works while the start of the runtime blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_reads_nothing_before_the_refusal() {
+    let tables = Runtime::for_its_tables();
+    let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
+    let arguments = ["--sweep-interval", "86400"];
+    let madang = Runtime::start_with(&arguments, &[("AWS_ENDPOINT_URL_DYNAMODB", way.url().as_str())]);
+    let (alice, bob) = (madang.person("alice").await, madang.person("bob").await);
+    let mallory = madang.person("mallory").await;
+    let direct = alice.http.put(&format!("/direct/{}", bob.id)).await.good(201)["roomId"].as_str().unwrap().to_owned();
+    for number in 0..10 {
+        let body = json!({"clientMessageId": format!("c{number}"), "content": "hello"});
+        alice.http.post(&format!("/rooms/{direct}/messages"), &body).await.good(202);
+    }
+    // With the room's creation; from then on nobody reads but who asks.
+    let handled = async || (madang.counted("consumer", &["Records"]).await == [11.0]).then_some(());
+    eventually("everything handled", handled).await;
+    for path in ["", "/members", "/messages", "/messages?after=0", "/events", "/events?after=0"] {
+        let mut calls = Vec::new();
+        for room in [direct.as_str(), "nowhere"] {
+            let count = || ["Query", "GetItem", "BatchGetItem"].map(|operation| way.answered(operation));
+            let before = count();
+            mallory.http.get(&format!("/rooms/{room}{path}")).await.refused(404, "room_not_found");
+            let after = count();
+            assert_eq!(after[0], before[0], "{path}: nothing of the log or the list");
+            calls.push((after[1] - before[1], after[2] - before[2]));
+        }
+        assert_eq!(calls[0], calls[1], "{path}");
+    }
 }
 
 #[tokio::test]

@@ -156,6 +156,16 @@ pub(crate) fn guard(child: &Child) -> Child {
         .expect("every Unix has a shell")
 }
 
+/// Sends processes a signal, by their ids.
+///
+/// # Panics
+/// It cannot be sent.
+pub fn signal_all(pids: &[i32], signal: Signal) {
+    for pid in pids {
+        send_signal(Pid::from_raw(*pid).expect("a process id"), signal);
+    }
+}
+
 /// Sends a signal; a process that has ended already is as good.
 pub(crate) fn send_signal(pid: Pid, signal: Signal) {
     match kill_process(pid, signal) {

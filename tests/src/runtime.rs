@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -18,9 +18,9 @@ use crate::cluster::{self, Variables};
 use crate::deadline::{eventually, every, within};
 use crate::http::Http;
 use crate::person::Person;
-use crate::process::{Lines, Process, send_signal};
+use crate::process::{Lines, Process};
 
-pub use crate::process::{Ended, runs};
+pub use crate::process::{Ended, runs, signal_all};
 pub use rustix::process::Signal as UnixSignal;
 
 /// Names a system that runs already, by its line of JSON.
@@ -293,9 +293,7 @@ impl Runtime {
     /// It cannot be sent.
     pub async fn signal_function(&self, name: &str, signal: Signal) -> Vec<i32> {
         let pids = self.processes_of(name).await;
-        for pid in &pids {
-            send_signal(Pid::from_raw(*pid).expect("a process id"), signal);
-        }
+        signal_all(&pids, signal);
         pids
     }
 
