@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::ConnectionId;
+use crate::time::Time;
 
 /// A connection was opened, said something, or was closed.
 #[derive(Debug, Deserialize)]
@@ -32,10 +33,17 @@ pub struct RequestContext {
     pub connection_id: ConnectionId,
     /// When it was opened, in milliseconds since the Unix epoch.
     pub connected_at: Option<i64>,
+    request_time_epoch: Option<i64>,
     disconnect_status_code: Option<Value>,
 }
 
 impl RequestContext {
+    /// When this was said, by the gateway's clock: what a connection says is invoked side by side, in any order.
+    #[must_use]
+    pub fn said_at(&self) -> Option<Time> {
+        self.request_time_epoch.map(Time::from_unix_ms)
+    }
+
     /// The close code with which the connection ended, on `$disconnect`, as the platform tells it: also -1. The reason
     /// beside it is the client's own text.
     #[must_use]

@@ -62,6 +62,11 @@ impl Terms {
 const JSON_SUBSCRIPTION: &str = "json";
 /// A subscription that does not want events has this attribute.
 const SIGNALS_ONLY: &str = "signalsOnly";
+/// When a subscription was said, by the gateway's clock.
+const SAID: &str = "saidAt";
+/// What was said this close together, in milliseconds, may have been said in either order: nobody promises more of the
+/// gateway's clock.
+const SAME_TIME_MS: i64 = 100;
 
 /// A subscription, as the fan-out sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +105,8 @@ impl RoomSubscription {
 
 impl Store {
     /// Subscribes a connection to rooms at once, on condition that the memberships and the connection are as they
-    /// were read.
+    /// were read. It was said at a time of the gateway's: what ends subscriptions and was clearly said before does not end
+    /// these.
     ///
     /// # Errors
     /// As [`SubscribeError`] says.
@@ -110,12 +116,12 @@ impl Store {
         principal: &Principal,
         memberships: &[(RoomId, Member)],
         terms: &Terms,
-        now: Time,
+        said: Time,
     ) -> Result<(), SubscribeError> {
         let mut items =
             vec![self.connection_unchanged(connection, principal.expires_at).map_err(SubscribeError::Store)?];
         for (room, member) in memberships {
-            let rows = self.subscription(connection, principal, (room, member), terms, now);
+            let rows = self.subscription(connection, principal, (room, member), terms, said);
             items.extend(rows.map_err(SubscribeError::Store)?);
         }
         match self.transact(items).await {
@@ -132,7 +138,7 @@ impl Store {
         principal: &Principal,
         (room, member): (&RoomId, &Member),
         terms: &Terms,
-        now: Time,
+        said: Time,
     ) -> Result<[TransactWriteItem; 3], StoreError> {
         let check = ConditionCheck::builder()
             .table_name(&self.chat)
@@ -141,12 +147,12 @@ impl Store {
             .expression_attribute_values(":joined", number(member.joined_seq))
             .build()
             .map_err(invalid)?;
-        let put = |key| {
-            let mut item = Item::at(key)
+        let put = |row: Item| {
+            let mut item = row
                 .with("user", text(&principal.user))
                 .with("joinedSeq", number(member.joined_seq))
                 .with("tokenExpiresAt", number(principal.expires_at.unix_ms()))
-                .with("ttl", number(now.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600))
+                .with("ttl", number(said.plus_ms(CONNECTION_MAX_MS).unix_seconds() + 3_600))
                 .with_form(&terms.form);
             if !terms.events {
                 item = item.with(SIGNALS_ONLY, AttributeValue::Bool(true));
@@ -161,21 +167,25 @@ impl Store {
         };
         Ok([
             TransactWriteItem::builder().condition_check(check).build(),
-            put(Key::room_subscription(room, connection, terms.id()))?,
-            put(Key::connection_subscription(connection, room, terms.id()))?,
+            put(Item::at(Key::room_subscription(room, connection, terms.id())))?,
+            // Where it costs the fan-out nothing to read.
+            put(
+                Item::at(Key::connection_subscription(connection, room, terms.id())).with(SAID, number(said.unix_ms()))
+            )?,
         ])
     }
 
-    /// Ends the subscriptions to rooms of a connection that has one a room. Idempotent. Both rows of each go at once: what
-    /// subscribes at the same time comes before or after.
+    /// Ends the subscriptions to rooms of a connection that has one a room, but for those that were clearly said later.
+    /// Idempotent. Both rows of each go at once: what subscribes at the same time comes before or after.
     ///
     /// # Errors
     /// The table cannot be written.
-    pub async fn unsubscribe(&self, connection: &ConnectionId, rooms: &[RoomId]) -> Result<(), StoreError> {
-        self.unsubscribe_all(rooms.iter().map(|room| both_keys(room, connection, JSON_SUBSCRIPTION))).await
+    pub async fn unsubscribe(&self, connection: &ConnectionId, rooms: &[RoomId], said: Time) -> Result<(), StoreError> {
+        let keys = rooms.iter().map(|room| both_keys(room, connection, JSON_SUBSCRIPTION));
+        self.unsubscribe_all(keys.collect(), said).await
     }
 
-    /// Ends the subscription that a client calls so. Idempotent.
+    /// Ends the subscription that a client calls so, unless that was clearly said later. Idempotent.
     ///
     /// # Errors
     /// The table cannot be written.
@@ -184,16 +194,36 @@ impl Store {
         connection: &ConnectionId,
         room: &RoomId,
         id: &SubscriptionId,
+        said: Time,
     ) -> Result<(), StoreError> {
-        self.unsubscribe_all([both_keys(room, connection, id.as_str())]).await
+        self.unsubscribe_all(vec![both_keys(room, connection, id.as_str())], said).await
     }
 
-    async fn unsubscribe_all(&self, keys: impl IntoIterator<Item = [Key; 2]>) -> Result<(), StoreError> {
-        let delete = |key: Key| {
-            let delete = Delete::builder().table_name(&self.connections).set_key(Some(key.into_item()));
-            Ok(TransactWriteItem::builder().delete(delete.build().map_err(invalid)?).build())
-        };
-        self.transact(keys.into_iter().flatten().map(delete).collect::<Result<_, StoreError>>()?).await
+    async fn unsubscribe_all(&self, mut keys: Vec<[Key; 2]>, said: Time) -> Result<(), StoreError> {
+        while !keys.is_empty() {
+            let mut items = Vec::with_capacity(2 * keys.len());
+            for [of_room, of_connection] in &keys {
+                let delete =
+                    |key: &Key| Delete::builder().table_name(&self.connections).set_key(Some(key.clone().into_item()));
+                let of_connection = delete(of_connection)
+                    .condition_expression(format!("attribute_not_exists({SAID}) OR {SAID} <= :latest"))
+                    .expression_attribute_values(":latest", number(said.plus_ms(SAME_TIME_MS).unix_ms()));
+                for delete in [delete(of_room), of_connection] {
+                    items.push(TransactWriteItem::builder().delete(delete.build().map_err(invalid)?).build());
+                }
+            }
+            match self.transact(items).await {
+                Err(StoreError::Condition(at)) => {
+                    let mut index = 0;
+                    keys.retain(|_| {
+                        index += 2;
+                        !at.contains(&(index - 1))
+                    });
+                }
+                outcome => return outcome,
+            }
+        }
+        Ok(())
     }
 
     /// Deletes a room's rows of subscriptions of a connection that is gone: those that were left behind are not found

@@ -121,7 +121,7 @@ async fn a_subscription_that_is_ended_while_it_begins_is_there_or_is_not() {
         let subscribe =
             tokio::spawn(async move { store.subscribe(&subscriber, &alice(), &memberships, &json_terms(), NOW).await });
         let (store, subscriber, rooms) = (Arc::clone(&tables.store), id.clone(), [room.clone()]);
-        let unsubscribe = tokio::spawn(async move { store.unsubscribe(&subscriber, &rooms).await });
+        let unsubscribe = tokio::spawn(async move { store.unsubscribe(&subscriber, &rooms, NOW).await });
         subscribe.await.unwrap().unwrap();
         unsubscribe.await.unwrap().unwrap();
         let (_, of_room, of_connection) = leftovers(&tables, &id, &room).await;

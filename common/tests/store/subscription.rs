@@ -81,11 +81,33 @@ async fn as_many_rooms_as_a_frame_names_fit_one_transaction() {
     tables.subscribe(&connection, &alice, &rooms).await;
     tables.subscribe(&connection, &alice, &rooms).await;
     assert_eq!(tables.store.connection_subscriptions(&connection).await.unwrap().len(), rooms.len());
-    tables.store.unsubscribe(&connection, &rooms[..20]).await.unwrap();
-    tables.store.unsubscribe(&connection, &rooms[..20]).await.unwrap();
+    tables.store.unsubscribe(&connection, &rooms[..20], NOW).await.unwrap();
+    tables.store.unsubscribe(&connection, &rooms[..20], NOW).await.unwrap();
     assert_eq!(tables.store.connection_subscriptions(&connection).await.unwrap().len(), rooms.len() - 20);
     assert!(subscriptions(&tables, &rooms[0]).await.is_empty());
     assert_eq!(subscriptions(&tables, &rooms[20]).await.len(), 1);
+}
+
+/// What a connection says is obeyed side by side: an end that comes late must not take what was said behind it.
+#[tokio::test]
+async fn a_later_subscription_outlives_an_earlier_end() {
+    let tables = Tables::new().await;
+    let (connection, alice) = tables.connect("c1=", "alice").await;
+    let rooms = [tables.room("one", &["alice"]).await, tables.room("two", &["alice"]).await];
+    tables.subscribe(&connection, &alice, &rooms).await;
+    let member = tables.store.member(&rooms[1], &alice.user).await.unwrap().unwrap();
+    let again = [(rooms[1].clone(), member)];
+    tables.store.subscribe(&connection, &alice, &again, &json_terms(), NOW.plus_ms(2_000)).await.unwrap();
+    let left = async |said| {
+        tables.store.unsubscribe(&connection, &rooms, said).await.unwrap();
+        let of_connection = tables.store.connection_subscriptions(&connection).await.unwrap();
+        let of_rooms = [&rooms[0], &rooms[1]].map(|room| subscriptions(&tables, room));
+        let [one, two] = of_rooms;
+        (of_connection.len(), one.await.len(), two.await.len())
+    };
+    assert_eq!(left(NOW.plus_ms(-1_000)).await, (2, 1, 1), "both are later");
+    assert_eq!(left(NOW.plus_ms(-50)).await, (1, 0, 1), "one was said at the same time");
+    assert_eq!(left(NOW.plus_ms(2_000)).await, (0, 0, 0));
 }
 
 #[tokio::test]
@@ -170,7 +192,7 @@ async fn a_lag_is_noted_and_cleared_by_what_covers_it() {
     store.clear_lagged(&room, &first, seq(8)).await.unwrap();
     assert_eq!(row().await.lagged_seq, None);
 
-    store.unsubscribe(&connection, std::slice::from_ref(&room)).await.unwrap();
+    store.unsubscribe(&connection, std::slice::from_ref(&room), NOW).await.unwrap();
     store.mark_lagged(&room, &first, seq(9), NOW).await.unwrap();
     store.clear_lagged(&room, &first, seq(9)).await.unwrap();
     assert!(subscriptions(&tables, &room).await.is_empty(), "no note brings a subscription back");

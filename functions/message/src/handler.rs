@@ -32,6 +32,7 @@ impl MessageFunction {
     /// Answers one WebSocket message.
     pub(crate) async fn handle(&self, event: WebSocketEvent, now: Time) -> WebSocketResponse {
         let connection_id = &event.request_context.connection_id;
+        let said = event.request_context.said_at().unwrap_or(now);
         trace::about_connection(connection_id);
         let text = event.text().unwrap_or_default();
         // Nothing, or nothing but line ends: the gateway's own way to say nothing, some clients' way to stay connected,
@@ -53,10 +54,10 @@ impl MessageFunction {
             Ok(Some(connection)) => match connection.dialect {
                 Dialect::Json if Dialect::is_connect(text) => {
                     let dialect = Dialect::Stomp(StompState::default());
-                    self.handle_stomp(Connection { dialect, ..connection }, text, now).await
+                    self.handle_stomp(Connection { dialect, ..connection }, text, said, now).await
                 }
-                Dialect::Json => self.handle_json(&connection, decoded, now).await,
-                Dialect::Stomp(_) => self.handle_stomp(connection, text, now).await,
+                Dialect::Json => self.handle_json(&connection, decoded, said, now).await,
+                Dialect::Stomp(_) => self.handle_stomp(connection, text, said, now).await,
             },
             Ok(None) => self.end(connection_id, &Dialect::guess(text).farewell(ByeCode::ProtocolError)).await,
             Err(error) => match Dialect::guess(text) {

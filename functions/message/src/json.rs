@@ -16,6 +16,7 @@ impl MessageFunction {
         &self,
         connection: &Connection,
         decoded: Result<ClientFrame, FrameFault>,
+        said: Time,
         now: Time,
     ) -> WebSocketResponse {
         let ClientFrame { id, command } = match decoded {
@@ -23,7 +24,7 @@ impl MessageFunction {
             Err(fault) => return error(fault),
         };
         let client_message_id = command.client_message_id().cloned();
-        match self.obey(connection, id.clone(), command, now).await {
+        match self.obey(connection, id.clone(), command, said, now).await {
             // Without an id only errors are answered.
             Ok(_) if id.is_none() => WebSocketResponse::accepted(),
             Ok(answer) => WebSocketResponse::frame(json::encode(&answer)),

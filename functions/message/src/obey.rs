@@ -57,12 +57,13 @@ impl From<ProtocolError> for Stop {
 }
 
 impl MessageFunction {
-    /// Obeys a command; the answer carries the frame's id.
+    /// Obeys a command that was said at a time of the gateway's; the answer carries the frame's id.
     pub(crate) async fn obey(
         &self,
         connection: &Connection,
         id: Option<String>,
         command: Command,
+        said: Time,
         now: Time,
     ) -> Result<ServerFrame, Stop> {
         if let ConnectionState::Closing(code) = connection.state {
@@ -77,12 +78,12 @@ impl MessageFunction {
             // The handler has answered it already, without a look at the connection.
             Command::Ping => ServerFrame::Pong { id },
             Command::Subscribe(Subscribe { rooms, signals }) => {
-                let rooms = self.subscribe(connection, live(connection, now)?, rooms, signals, now).await?;
+                let rooms = self.subscribe(connection, live(connection, now)?, rooms, signals, said).await?;
                 ServerFrame::Subscribed { id, rooms }
             }
             Command::Unsubscribe { rooms } => {
                 live(connection, now)?;
-                self.store.unsubscribe(&connection.id, &rooms).await?;
+                self.store.unsubscribe(&connection.id, &rooms, said).await?;
                 ServerFrame::Unsubscribed { id, room_ids: rooms }
             }
             Command::History { room, page } => {

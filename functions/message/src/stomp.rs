@@ -39,9 +39,15 @@ const ATTEMPTS_MAX: usize = 4;
 const GRACE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), limit_ms(1_000)];
 
 impl MessageFunction {
-    pub(crate) async fn handle_stomp(&self, connection: Connection, text: &str, now: Time) -> WebSocketResponse {
+    pub(crate) async fn handle_stomp(
+        &self,
+        connection: Connection,
+        text: &str,
+        said: Time,
+        now: Time,
+    ) -> WebSocketResponse {
         let (answers, pauses) = (Vec::new(), GRACE.into_iter());
-        let mut dialogue = Dialogue { function: self, connection, answers, command_count: 0, pauses, now };
+        let mut dialogue = Dialogue { function: self, connection, answers, command_count: 0, pauses, said, now };
         let end = dialogue.obey_all(text).await;
         let Dialogue { connection, mut answers, .. } = dialogue;
         let is_end = end.is_err();
@@ -84,6 +90,8 @@ struct Dialogue<'a> {
     command_count: usize,
     /// What is left of the grace.
     pauses: std::array::IntoIter<Duration, { GRACE.len() }>,
+    /// When the message was said, by the gateway's clock.
+    said: Time,
     now: Time,
 }
 
@@ -176,7 +184,8 @@ impl Dialogue<'_> {
             return Err(ErrorCode::LimitReached.into());
         }
         self.command_count += count;
-        let answer = self.function.obey(&self.connection, receipt.map(str::to_owned), command, self.now).await?;
+        let answer =
+            self.function.obey(&self.connection, receipt.map(str::to_owned), command, self.said, self.now).await?;
         match answer {
             ServerFrame::Ack { commands, .. } => return Ok(commands),
             // What follows in this message is said with the next token.
@@ -268,7 +277,7 @@ impl Dialogue<'_> {
         let form = Form::Stomp(subscription.clone());
         let terms = Terms { form, events: signals == Signals::default(), signals };
         let speaker = Speaker { connection: &self.connection, principal, terms };
-        Ok(self.function.subscribe_one(&speaker, room, after, self.now).await?)
+        Ok(self.function.subscribe_one(&speaker, room, after, self.said).await?)
     }
 
     /// Ends the subscription of this id. One that a kick has ended may still be unsubscribed from.
@@ -287,7 +296,7 @@ impl Dialogue<'_> {
 
     async fn end_subscription(&mut self, id: &SubscriptionId, rooms: Vec<(RoomId, String)>) -> Result<(), Stop> {
         for (room, _) in rooms.iter().filter(|(_, other)| other == id.as_str()) {
-            self.function.store.unsubscribe_id(&self.connection.id, room, id).await?;
+            self.function.store.unsubscribe_id(&self.connection.id, room, id, self.said).await?;
         }
         if self.connection.dialect.queues().iter().all(|queue| queue.id != *id) {
             return Ok(());

@@ -36,7 +36,7 @@ impl MessageFunction {
         principal: &Principal,
         rooms: SubscribeRooms,
         signals: Signals,
-        now: Time,
+        said: Time,
     ) -> Result<Subscribed, Failure> {
         let wanted = match &rooms {
             SubscribeRooms::One { room, .. } => std::slice::from_ref(room),
@@ -50,8 +50,8 @@ impl MessageFunction {
         }
         let speaker = Speaker { connection, principal, terms: Terms { form: Form::Json, events: true, signals } };
         match rooms {
-            SubscribeRooms::One { room, after } => self.subscribe_one(&speaker, room, after, now).await,
-            SubscribeRooms::Many(rooms) => self.subscribe_many(&speaker, rooms, now).await,
+            SubscribeRooms::One { room, after } => self.subscribe_one(&speaker, room, after, said).await,
+            SubscribeRooms::Many(rooms) => self.subscribe_many(&speaker, rooms, said).await,
         }
     }
 
@@ -60,12 +60,12 @@ impl MessageFunction {
         speaker: &Speaker<'_>,
         room: RoomId,
         after: Option<Position>,
-        now: Time,
+        said: Time,
     ) -> Result<Subscribed, Failure> {
         let Speaker { connection, principal, terms } = speaker;
         let member = require_member(&self.store, &room, &principal.user).await?;
         let membership = [(room.clone(), member)];
-        self.store.subscribe(&connection.id, principal, &membership, terms, now).await.map_err(changed)?;
+        self.store.subscribe(&connection.id, principal, &membership, terms, said).await.map_err(changed)?;
         let head = self.store.head(&room).await?.ok_or(ErrorCode::RoomNotFound)?;
         let after = after.map(|after| (after.epoch == head.epoch && after.seq <= head.last_seq).then_some(after.seq));
         let (events, more) = match after {
@@ -84,7 +84,7 @@ impl MessageFunction {
         &self,
         speaker: &Speaker<'_>,
         rooms: Vec<RoomId>,
-        now: Time,
+        said: Time,
     ) -> Result<Subscribed, Failure> {
         let Speaker { connection, principal, terms } = speaker;
         let mut attempt = 1;
@@ -92,7 +92,7 @@ impl MessageFunction {
             let entries = self.store.room_list_entries(&principal.user, &rooms).await?;
             let memberships: Vec<(RoomId, Member)> =
                 entries.into_iter().map(|entry| (entry.head.room, entry.member)).collect();
-            match self.store.subscribe(&connection.id, principal, &memberships, terms, now).await {
+            match self.store.subscribe(&connection.id, principal, &memberships, terms, said).await {
                 Err(SubscribeError::Membership) if attempt < ATTEMPTS_MAX => attempt += 1,
                 outcome => {
                     outcome.map_err(changed)?;

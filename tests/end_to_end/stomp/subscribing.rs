@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: ids, copies, acknowledgements, and destinations that are nobody's or somebody else's.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tests::stomp::{Frame, write};
 use tests::{Runtime, Stomp};
@@ -180,6 +182,26 @@ async fn what_is_said_in_one_tick_ends_as_if_it_were_said_in_turn() {
         stomp.catch_up().await;
         assert!(stomp.heard().all(|frame| frame.get("client-message-id") != Some(&name)), "one copy");
     }
+}
+
+/// A late UNSUBSCRIBE, which had waited for its own SUBSCRIBE, ended the next one of that id, which had its RECEIPT.
+#[tokio::test]
+async fn an_unsubscribe_ends_nothing_that_is_said_behind_it() {
+    let madang = Runtime::shared().await;
+    let (alice, bob, room) = madang.pair().await;
+    let mut at_bob = bob.join(&room).await;
+    let mut stomp = Stomp::connect(&alice).await;
+    // No such subscription: a kick has ended it, say.
+    stomp.say("UNSUBSCRIBE", &[("id", "again"), ("receipt", "ended")], "").await;
+    // Clearly behind it, while it waits for its SUBSCRIBE.
+    let said = Instant::now();
+    while said.elapsed() < Duration::from_millis(200) {
+        stomp.catch_up().await;
+    }
+    stomp.subscribe("again", &room).await;
+    stomp.frame_where("the end's receipt", |frame| frame.get("receipt-id") == Some("ended")).await;
+    at_bob.send(&room, "c", "who hears?").await;
+    stomp.message("again", "c").await;
 }
 
 /// Each was waited for by itself, together for longer than an invocation may take.
