@@ -138,7 +138,8 @@ async fn bury_among_neighbours(madang: &Runtime) {
 /// A broker limits what it is sent, not what that becomes: such a record blocked its partition, since no letter took it.
 #[tokio::test]
 async fn a_record_too_large_for_a_letter_is_buried_without_its_value() {
-    let madang = Runtime::alone().await;
+    // Whoever rewinds a topic reads such records again, and an embedded broker takes none meanwhile.
+    let madang = Runtime::start::<&str>(&[]);
     let (alice, bob, room) = madang.pair().await;
     let mut at_bob = bob.join(&room).await;
     let mut large = StoredRecord::new(Some(room.as_bytes()), Some(&[b'x'; 3_000_000]));
