@@ -95,6 +95,25 @@ async fn a_slow_connection_that_is_gone_is_removed_and_counted() {
     madang.faults(json!({})).await;
 }
 
+/// The row that is due is all that is left: it was found due for as long as its token was good.
+#[tokio::test]
+async fn what_a_gone_connection_left_due_is_removed() {
+    let madang = Runtime::alone().await;
+    let (alice, bob, room) = madang.pair().await;
+    let (mut at_alice, at_bob) = (alice.join(&room).await, bob.join(&room).await);
+    let connection = madang.connection_of(&bob, &room).await;
+    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
+    at_alice.send(&room, "c1", "a last word").await;
+    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+    madang.faults(json!({"dropDisconnect": true})).await;
+    drop(at_bob);
+    eventually("the end of the connection", async || (!madang.is_open(&connection).await).then_some(())).await;
+    madang.orphan_subscriptions(&connection).await;
+    let removed = async || (madang.subscriptions(&room).await.len() == 1).then_some(());
+    madang.sweeping(eventually("the row gone", removed)).await;
+    madang.faults(json!({})).await;
+}
+
 /// What kinds of signals of somebody stand on their topic.
 pub(crate) async fn signals_of(madang: &Runtime, person: &Person) -> Vec<Value> {
     let (broker, user) = (madang.broker(), person.id.clone());

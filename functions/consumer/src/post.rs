@@ -82,6 +82,18 @@ impl Parcel {
         self.events > 0 || self.has_resync()
     }
 
+    /// Who comes first, should there be too little time for all: those who are told nothing of it later, and last those who
+    /// have been noted as left out.
+    fn turn(&self) -> u8 {
+        if self.subscriptions.is_empty() || self.last_frame.is_some() {
+            0
+        } else if self.has_resync() {
+            2
+        } else {
+            1
+        }
+    }
+
     fn has_resync(&self) -> bool {
         self.subscriptions.iter().any(|(_, resync)| resync.is_some())
     }
@@ -136,12 +148,9 @@ impl<'a> PostOffice<'a> {
     /// There is no time left to begin; the management API refuses us altogether; or a slow connection could not be noted:
     /// the batch must come again.
     pub(crate) async fn post_all(&self, room: &RoomId, parcels: Parcels, now: Time) -> Result<(), Failure> {
-        if self.time_left().is_zero() {
-            return Err(StoreError::Unavailable("time to post, which other rooms took".to_owned()).into());
-        }
-        self.post_side_by_side(Some(room), parcels, now).await?;
-        if self.time_left().is_zero() {
-            tracing::warn!(room_id = %room, "a room has more to post than there is time: the others are told to resync");
+        let left_out = self.post_side_by_side(Some(room), parcels, now).await?;
+        if left_out > 0 {
+            tracing::warn!(left_out, room_id = %room, "there was no time to post to everybody: the others are told to resync");
         }
         Ok(())
     }
@@ -149,29 +158,33 @@ impl<'a> PostOffice<'a> {
     /// Posts signals, which nobody fetches later: each is tried once, and a connection that is slow goes without.
     ///
     /// # Errors
-    /// The management API refuses us altogether: the batch must come again.
+    /// There is no time left to begin, or the management API refuses us altogether: the batch must come again.
     pub(crate) async fn post_signals(&self, parcels: Parcels, now: Time) -> Result<(), Failure> {
-        self.post_side_by_side(None, parcels, now).await
+        self.post_side_by_side(None, parcels, now).await.map(drop)
     }
 
-    async fn post_side_by_side(&self, room: Option<&RoomId>, parcels: Parcels, now: Time) -> Result<(), Failure> {
-        // Whoever waits for an outcome alone is told nothing later.
-        let (waiting, subscribed): (Vec<_>, Vec<_>) =
-            parcels.into_iter().partition(|(_, parcel)| parcel.subscriptions.is_empty());
-        futures_util::stream::iter(waiting.into_iter().chain(subscribed))
+    /// Gives how many subscribed connections were left out.
+    async fn post_side_by_side(&self, room: Option<&RoomId>, parcels: Parcels, now: Time) -> Result<usize, Failure> {
+        if self.time_left().is_zero() {
+            return Err(StoreError::Unavailable("time to post, which others took".to_owned()).into());
+        }
+        let mut parcels: Vec<_> = parcels.into_iter().collect();
+        parcels.sort_by_key(|(_, parcel)| parcel.turn());
+        futures_util::stream::iter(parcels)
             .map(|(connection, parcel)| self.post_parcel(room, connection, parcel, now))
             .buffer_unordered(ROOM_POSTS_AT_ONCE)
-            .try_collect()
+            .try_fold(0, |count, left_out| async move { Ok(count + usize::from(left_out)) })
             .await
     }
 
+    /// Tells whether a subscribed connection was left out for want of time.
     async fn post_parcel(
         &self,
         room: Option<&RoomId>,
         connection: ConnectionId,
         parcel: Parcel,
         now: Time,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let lane = self.lane(&connection);
         let mut missed = lane.lock().await;
         // Behind its lane, where nobody waits with one; before its budget, which is the connection's own.
@@ -201,25 +214,29 @@ impl<'a> PostOffice<'a> {
                 tracing::warn!(%error, connection_id = %connection, "a connection that takes nothing cannot be closed");
             }
         }
+        let left_out = time_left.is_zero() && parcel.is_durable();
         match outcome {
-            Ok(()) => self.settle(room, &parcel).await,
+            Ok(()) => self.settle(room, &parcel).await?,
             Err(PostError::Gone) if parcel.is_established => {
                 self.remove(&connection, room, &parcel, now).instrument(trace::connection(&connection, room)).await;
-                Ok(())
             }
-            Err(PostError::Gone) => Ok(()),
+            Err(PostError::Gone) => {}
             Err(PostError::Slow) => match room {
-                Some(room) => self.note_lag(room, &connection, &parcel, now).await,
-                None => {
-                    tracing::debug!(connection_id = %connection, "a slow connection goes without a signal");
-                    Ok(())
+                Some(room) => {
+                    if !left_out {
+                        let seq = parcel.last_seq;
+                        tracing::warn!(connection_id = %connection, room_id = %room, %seq, "a connection is too slow");
+                    }
+                    self.note_lag(room, &parcel, now).await?;
                 }
+                None => tracing::debug!(connection_id = %connection, "a slow connection goes without a signal"),
             },
             Err(error @ PostError::Refused) => {
                 tracing::error!(%error, connection_id = %connection, "frames cannot be posted");
-                Err(StoreError::Unavailable("the management API".to_owned()).into())
+                return Err(StoreError::Unavailable("the management API".to_owned()).into());
             }
         }
+        Ok(left_out)
     }
 
     fn time_left(&self) -> Duration {
@@ -287,16 +304,12 @@ impl<'a> PostOffice<'a> {
         }
     }
 
-    async fn note_lag(
-        &self,
-        room: &RoomId,
-        connection: &ConnectionId,
-        parcel: &Parcel,
-        now: Time,
-    ) -> Result<(), Failure> {
+    async fn note_lag(&self, room: &RoomId, parcel: &Parcel, now: Time) -> Result<(), Failure> {
         self.consumer.metrics.add(Count::Lagged, 1);
-        tracing::warn!(connection_id = %connection, room_id = %room, seq = %parcel.last_seq, "a connection is too slow");
-        for (subscription, _) in parcel.subscriptions.iter().filter(|_| parcel.is_durable()) {
+        // What an earlier try of the batch has noted need not be noted once more: with each try there is less to do.
+        let is_news = |subscription: &RoomSubscription| subscription.lagged_seq < Some(parcel.last_seq);
+        let subscriptions = parcel.subscriptions.iter().map(|(subscription, _)| subscription);
+        for subscription in subscriptions.filter(|subscription| parcel.is_durable() && is_news(subscription)) {
             self.consumer.store.mark_lagged(room, subscription, parcel.last_seq, now).await?;
         }
         Ok(())

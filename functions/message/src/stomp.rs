@@ -18,8 +18,8 @@ use common::failure::Failure;
 use common::gateway::WebSocketResponse;
 use common::id::{ClientMessageId, FrameId, RoomId};
 use common::limits::{
-    STOMP_COMMANDS_PER_MESSAGE_MAX, STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_SUBSCRIPTIONS_PER_ROOM_MAX,
-    STOMP_USER_QUEUES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX,
+    STOMP_COMMANDS_PER_MESSAGE_MAX, STOMP_FRAMES_PER_MESSAGE_MAX, STOMP_RECEIPT_MAX_BYTES,
+    STOMP_SUBSCRIPTIONS_PER_ROOM_MAX, STOMP_USER_QUEUES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX,
 };
 use common::outbound::PostError;
 use common::store::{Connection, ConnectionState, OpenError, Terms};
@@ -119,7 +119,8 @@ impl Dialogue<'_> {
     async fn answer(&mut self, frame: &Frame<'_>) -> Result<(), String> {
         let request = Request::read(frame, self.settled());
         // CONNECT is answered with CONNECTED alone.
-        let receipt = frame.raw_header("receipt").filter(|_| self.settled().is_some());
+        let receipt = frame.raw_header("receipt");
+        let receipt = receipt.filter(|text| self.settled().is_some() && text.len() <= STOMP_RECEIPT_MAX_BYTES);
         let mut client_message_id = None;
         let outcome = match request {
             Ok(request) => {

@@ -58,7 +58,11 @@ impl Sweeper {
         let resync = resync.to_room(room, &lagged.subscription.terms.form);
         match self.outbound.post(connection, resync.as_bytes()).await {
             Ok(()) => Ok(self.store.clear_lagged(room, &lagged.subscription, lagged.seq).await?),
-            Err(PostError::Gone) => Ok(departure::remove_gone(&self.store, &self.producer, connection, now).await?),
+            Err(PostError::Gone) => {
+                departure::remove_gone(&self.store, &self.producer, connection, now).await?;
+                // The row that led here, should it be all that is left.
+                Ok(self.store.forget_subscriptions(room, &[&lagged.subscription]).await?)
+            }
             Err(PostError::Slow) => Ok(self.store.postpone_lagged(room, lagged, now).await?),
             Err(error @ PostError::Refused) => Err(unavailable(error)),
         }

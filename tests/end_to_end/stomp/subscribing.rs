@@ -193,6 +193,7 @@ async fn an_unsubscribe_ends_nothing_that_is_said_behind_it() {
     let mut stomp = Stomp::connect(&alice).await;
     // No such subscription: a kick has ended it, say.
     stomp.say("UNSUBSCRIBE", &[("id", "again"), ("receipt", "ended")], "").await;
+    stomp.catch_up().await;
     // Clearly behind it, while it waits for its SUBSCRIBE.
     let said = Instant::now();
     while said.elapsed() < Duration::from_millis(200) {
