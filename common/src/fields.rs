@@ -80,11 +80,11 @@ impl Fields {
     /// # Errors
     /// `invalid_field` when it is something else.
     pub fn optional_integer(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and in the range")]
-        let whole =
-            |number: f64| (number.fract() == 0.0 && number >= 0.0 && number < 2_f64.powi(53)).then_some(number as u64);
-        let number =
-            |value: &Value| value.as_u64().or_else(|| whole(value.as_f64()?)).filter(|number| *number <= INTEGER_MAX);
+        // What is beyond the range becomes the largest number, which is beyond it, too.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and not negative")]
+        let whole = |number: f64| (number.fract() == 0.0 && number >= 0.0).then_some(number as u64);
+        let number = |value: &Value| value.as_u64().or_else(|| whole(value.as_f64()?));
+        let number = |value: &Value| number(value).filter(|number| *number <= INTEGER_MAX);
         self.get(name).map(|value| number(value).ok_or(Refusal::field(name))).transpose()
     }
 

@@ -312,11 +312,14 @@ async fn pages_of_other_hosts_do_not_come_in() {
 #[tokio::test]
 async fn pages_of_listed_hosts_come_in() {
     let good = "https://app.example.com";
-    let madang = Runtime::start(&["--allow-origin", good]);
-    let alice = madang.person("alice").await;
-    let bearer = format!("Bearer {}", alice.token);
-    for (origin, expected) in [("https://app.example.com.evil.test", Some(403)), ("*", Some(403)), (good, None)] {
-        let opened = alice.open("", &[("authorization", bearer.as_str()), ("origin", origin)]).await;
-        assert_eq!(opened.err().map(|refused| refused.status), expected, "{origin}");
+    for madang in
+        [Runtime::start(&["--allow-origin", good]), Runtime::start_with::<&str>(&[], &[("ALLOWED_ORIGINS", good)])]
+    {
+        let alice = madang.person("alice").await;
+        let bearer = format!("Bearer {}", alice.token);
+        for (origin, expected) in [("https://app.example.com.evil.test", Some(403)), ("*", Some(403)), (good, None)] {
+            let opened = alice.open("", &[("authorization", bearer.as_str()), ("origin", origin)]).await;
+            assert_eq!(opened.err().map(|refused| refused.status), expected, "{origin}");
+        }
     }
 }

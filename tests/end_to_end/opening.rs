@@ -1,9 +1,12 @@
 //! The first moment of a connection.
 
 use std::collections::HashSet;
+use std::pin::pin;
 
 use tests::Runtime;
 use tests::client::send;
+use tests::deadline::eventually;
+use tests::tables::OF_CONNECTION;
 use tests::trouble::{Trouble, TroubledWay, When};
 
 /// A client's first frame was handled before its connection was stored elsewhere: dherault/serverless-offline #1110,
@@ -27,20 +30,26 @@ async fn a_frame_in_the_same_moment_as_the_opening_is_understood() {
 /// However long the row takes (case 12): the opening waits for it.
 // The way works while the start of the runtime blocks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frame_in_the_same_moment_is_understood_where_the_table_is_slow() {
+async fn an_opening_waits_for_its_row() {
+    const ROW: &str = "TransactWriteItems";
     let tables = Runtime::for_its_tables();
     let way = TroubledWay::to(&tables.endpoints.dynamodb).await;
     let madang = Runtime::start_with::<&str>(&[], &[("AWS_ENDPOINT_URL_DYNAMODB", &way.url())]);
     let (alice, _bob, room) = madang.pair().await;
-    way.set(&[("TransactWriteItems", Trouble::Late, When::Every(1))]);
     for number in 0..5 {
-        let before = way.met("TransactWriteItems", Trouble::Late);
-        let mut client = alice.connect().await;
-        assert!(way.met("TransactWriteItems", Trouble::Late) > before);
+        let before = way.met(ROW, Trouble::Held);
+        way.set(&[(ROW, Trouble::Held, When::With(OF_CONNECTION))]);
+        let mut opening = pin!(alice.connect());
+        let held = eventually("the row on its way", async || (way.met(ROW, Trouble::Held) > before).then_some(()));
+        tokio::select! {
+            biased;
+            _ = &mut opening => panic!("open before its row stands"),
+            () = held => way.set(&[]),
+        }
+        let mut client = opening.await;
         let ack = client.request(send(&room, &format!("c{number}"), "first words")).await;
         assert_eq!(ack["type"], "ack", "{ack}");
     }
-    way.set(&[]);
     let history = alice.messages_once_there(&room, 5).await;
     assert!(history.iter().all(|message| message["sender"] == alice.id));
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tests::client::Closed;
 use tests::deadline::eventually;
@@ -40,8 +39,7 @@ fn assert_replaced(client: &Client) {
 async fn of_twenty_five_that_come_at_once_five_stay_and_the_others_hear_why() {
     let madang = Runtime::shared().await;
     let (alice, _bob, room) = madang.pair().await;
-    // At once, as far as functions take them: nobody waits for longer than a handshake may.
-    let opened: Vec<_> = stream::iter((0..25).map(|_| open(&alice))).buffer_unordered(8).collect().await;
+    let opened = join_all((0..25).map(|_| open(&alice))).await;
     let (mut live, mut replaced) = (Vec::new(), 0);
     for outcome in opened {
         match outcome {

@@ -14,6 +14,28 @@ async fn hears(client: &mut Client, code: &str, reconnect: &str) {
     assert_eq!(client.closed().await, Closed { code: Some(1000) });
 }
 
+/// Two in a room that goes quiet, and the last word of which one of them was too slow for.
+struct TooSlow {
+    _at_alice: Client,
+    at_bob: Client,
+    room: String,
+    /// Bob's.
+    connection: String,
+}
+
+impl TooSlow {
+    async fn begin(madang: &Runtime) -> Self {
+        let (alice, bob, room) = madang.pair().await;
+        let (mut at_alice, at_bob) = (alice.join(&room).await, bob.join(&room).await);
+        let connection = madang.connection_of(&bob, &room).await;
+        madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
+        at_alice.send(&room, "c1", "a last word").await;
+        at_alice.message(&room, "c1").await;
+        eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+        Self { _at_alice: at_alice, at_bob, room, connection }
+    }
+}
+
 #[tokio::test]
 async fn whoever_does_not_say_who_they_are_is_sent_away() {
     let madang = Runtime::shared().await;
@@ -58,13 +80,7 @@ async fn whoever_does_not_refresh_is_sent_away() {
 #[tokio::test]
 async fn a_slow_connection_of_a_room_gone_quiet_is_told_to_resync() {
     let madang = Runtime::alone().await;
-    let (alice, bob, room) = madang.pair().await;
-    let (mut at_alice, mut at_bob) = (alice.join(&room).await, bob.join(&room).await);
-    let connection = madang.connection_of(&bob, &room).await;
-    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
-    at_alice.send(&room, "c1", "a last word").await;
-    at_alice.message(&room, "c1").await;
-    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+    let TooSlow { _at_alice, mut at_bob, room, connection } = TooSlow::begin(&madang).await;
     madang.faults(json!({})).await;
     let resync = madang.sweeping(at_bob.push("resync")).await;
     assert_eq!((&resync["roomId"], &resync["lastSeq"]), (&json!(room), &json!(2)), "{resync}");
@@ -79,12 +95,7 @@ async fn a_slow_connection_of_a_room_gone_quiet_is_told_to_resync() {
 async fn a_slow_connection_that_is_gone_is_removed_and_counted() {
     let madang = Runtime::alone().await;
     let gone = async || madang.counted("sweeper", &["Gone"]).await[0];
-    let (alice, bob, room) = madang.pair().await;
-    let (mut at_alice, at_bob) = (alice.join(&room).await, bob.join(&room).await);
-    let connection = madang.connection_of(&bob, &room).await;
-    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
-    at_alice.send(&room, "c1", "a last word").await;
-    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+    let TooSlow { _at_alice, at_bob, connection, .. } = TooSlow::begin(&madang).await;
     let before = gone().await;
     madang.faults(json!({"dropDisconnect": true})).await;
     drop(at_bob);
@@ -99,12 +110,7 @@ async fn a_slow_connection_that_is_gone_is_removed_and_counted() {
 #[tokio::test]
 async fn what_a_gone_connection_left_due_is_removed() {
     let madang = Runtime::alone().await;
-    let (alice, bob, room) = madang.pair().await;
-    let (mut at_alice, at_bob) = (alice.join(&room).await, bob.join(&room).await);
-    let connection = madang.connection_of(&bob, &room).await;
-    madang.faults(json!({"posts": "throttle", "connections": [connection]})).await;
-    at_alice.send(&room, "c1", "a last word").await;
-    eventually("the mark", async || madang.is_lagged(&room, &connection, "json").await.then_some(())).await;
+    let TooSlow { _at_alice, at_bob, room, connection } = TooSlow::begin(&madang).await;
     madang.faults(json!({"dropDisconnect": true})).await;
     drop(at_bob);
     eventually("the end of the connection", async || (!madang.is_open(&connection).await).then_some(())).await;

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,12 +15,10 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::passage::{self, Answer, Onward};
-
-/// How late what is late is done.
-const LATENESS: Duration = Duration::from_millis(500);
 
 const SERVICE: &str = "com.amazonaws.dynamodb.v20120810";
 
@@ -46,8 +43,8 @@ pub enum Trouble {
     HalfDone,
     /// It is done, and the connection ends before the answer.
     AnswerLost,
-    /// It is done after a while.
-    Late,
+    /// It is done once something else is set.
+    Held,
 }
 
 /// Which tries of a call meet it.
@@ -75,6 +72,8 @@ struct Desk {
     server: String,
     onward: Onward,
     book: Mutex<Book>,
+    /// Counts what was set, for whoever is held.
+    settings: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -93,7 +92,8 @@ impl TroubledWay {
     pub async fn to(url: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let desk = Arc::new(Desk { server: url.to_owned(), onward: Onward::default(), book: Mutex::default() });
+        let (onward, book) = (Onward::default(), Mutex::default());
+        let desk = Arc::new(Desk { server: url.to_owned(), onward, book, settings: watch::Sender::default() });
         let at_work = Arc::clone(&desk);
         let clerk = tokio::spawn(passage::serve(listener, move |parts, body| {
             let desk = Arc::clone(&at_work);
@@ -113,6 +113,8 @@ impl TroubledWay {
         let mut book = self.desk.book();
         book.rules = rules.to_vec();
         book.tries.clear();
+        drop(book);
+        self.desk.settings.send_modify(|count| *count += 1);
     }
 
     /// How many of the functions' calls of an operation have had their answer so far.
@@ -147,6 +149,7 @@ impl Desk {
             return self.onward.pass(&self.server, parts, body).await;
         }
         let call: Value = serde_json::from_slice(&body).ok()?;
+        let mut settings = self.settings.subscribe();
         let met = self.book().meet(&operation, &call);
         let answer = match met {
             None => self.onward.pass(&self.server, parts, body).await,
@@ -154,8 +157,8 @@ impl Desk {
                 self.onward.pass(&self.server, parts, body).await;
                 None
             }
-            Some(Trouble::Late) => {
-                tokio::time::sleep(LATENESS).await;
+            Some(Trouble::Held) => {
+                settings.changed().await.ok()?;
                 self.onward.pass(&self.server, parts, body).await
             }
             Some(Trouble::HalfDone) => self.do_half(parts, call).await,
@@ -269,7 +272,7 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
             "User: arn:aws:sts::123456789012:assumed-role/madang/message is not authorized to perform this on resource: \
              arn:aws:dynamodb:eu-central-1:123456789012:table/chat because no identity-based policy allows it",
         ),
-        Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost | Trouble::Late => (
+        Trouble::Fault | Trouble::HalfDone | Trouble::AnswerLost | Trouble::Held => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalServerError",
             "The request processing has failed because of an unknown error, exception or failure.",
@@ -285,7 +288,7 @@ fn refusal(operation: &str, trouble: Trouble, call: &Value) -> Answer {
         | Trouble::Fault
         | Trouble::HalfDone
         | Trouble::AnswerLost
-        | Trouble::Late => "",
+        | Trouble::Held => "",
     };
     if operation == "TransactWriteItems" && !reason.is_empty() {
         return response(status, &cancelled(call, reason, message));

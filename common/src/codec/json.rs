@@ -7,7 +7,7 @@ use crate::command::{
     SubscribeRooms, Token,
 };
 use crate::fields::Fields;
-use crate::id::{Epoch, MessageId, RoomId, Seq, UserId};
+use crate::id::{ClientMessageId, Epoch, MessageId, RoomId, Seq, UserId};
 use crate::limits::{
     FRAME_MAX_BYTES, HISTORY_DEFAULT_MESSAGES, HISTORY_MAX_MESSAGES, ID_MAX_CHARACTERS, INVITE_MAX_USERS,
     SUBSCRIBE_MAX_ROOMS,
@@ -25,11 +25,13 @@ pub fn decode(text: &str) -> Result<ClientFrame, FrameFault> {
     let id = frame_id(&fields).map_err(fault)?;
     match command(&fields) {
         Ok(command) => Ok(ClientFrame { id, command }),
-        Err(refusal) => {
-            let client_message_id = fields.optional_parsed("clientMessageId").ok().flatten();
-            Err(FrameFault { id, client_message_id, refusal })
-        }
+        Err(refusal) => Err(FrameFault { id, client_message_id: client_message_id(&fields), refusal }),
     }
+}
+
+/// What the client calls the message of a command of which something else is wrong.
+pub(super) fn client_message_id(fields: &Fields) -> Option<ClientMessageId> {
+    fields.optional_parsed("clientMessageId").ok().flatten()
 }
 
 fn frame_id(fields: &Fields) -> Result<Option<String>, Refusal> {

@@ -213,12 +213,10 @@ impl Store {
                 }
             }
             match self.transact(items).await {
+                // Those that were said later, of each the second item, stay; the others go without them.
                 Err(StoreError::Condition(at)) => {
-                    let mut index = 0;
-                    keys.retain(|_| {
-                        index += 2;
-                        !at.contains(&(index - 1))
-                    });
+                    let earlier = keys.into_iter().enumerate().filter(|(pair, _)| !at.contains(&(2 * pair + 1)));
+                    keys = earlier.map(|(_, keys)| keys).collect();
                 }
                 outcome => return outcome,
             }

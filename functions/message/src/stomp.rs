@@ -147,7 +147,7 @@ impl Dialogue<'_> {
         }
         match request {
             Request::Connect { version, token } => self.connect(version, token?).await?,
-            Request::Send { command, .. } => return self.send(command?, receipt).await,
+            Request::Send(command) => return self.send(command.map_err(|fault| fault.refusal)?, receipt).await,
             Request::Subscribe { subscription, to } => self.subscribe(subscription, to).await?,
             Request::Unsubscribe(id) => self.unsubscribe(&id).await?,
             Request::Disconnect => self.disconnect().await?,

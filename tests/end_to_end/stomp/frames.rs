@@ -114,6 +114,7 @@ async fn what_is_no_frame_is_refused() {
         "SEND\nno colon\n\n{}\0",
         "SUBSCRIBE\ndestination:/topic/rooms/x\n\n\0",
         "SUBSCRIBE\nid:1\n\n\0",
+        &format!("ACK\nid:1\nreceipt:{}\n\n\0", "r".repeat(129)),
         "UNSUBSCRIBE\n\n\0",
         "ACK\n\n\0",
         "SUBSCRIBE\nid:1\ndestination:/x\n\nbody\0",

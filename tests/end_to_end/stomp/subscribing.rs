@@ -136,7 +136,7 @@ async fn a_refusal_without_a_queue_is_an_error_and_the_end() {
 #[tokio::test]
 async fn a_refusal_waits_for_a_queue_that_is_on_its_way() {
     let madang = Runtime::shared().await;
-    let (_alice, bob, room) = madang.pair().await;
+    let (_alice, _bob, room) = madang.pair().await;
     let mallory = madang.person("mallory").await;
     let topic = format!("/topic/rooms/{room}");
     for _ in 0..6 {
@@ -147,14 +147,23 @@ async fn a_refusal_waits_for_a_queue_that_is_on_its_way() {
         assert_eq!((refused.header("type"), refused.header("subscription")), ("error", "q"));
         spy.catch_up().await;
     }
-    // The log's refusal, too.
+}
+
+/// The log's refusal finds a queue that the command did not know of yet.
+#[tokio::test]
+async fn a_refusal_by_the_log_finds_a_queue_that_came_later() {
+    let madang = Runtime::alone().await;
+    let (_alice, bob, room) = madang.pair().await;
     let mut at_bob = Stomp::connect(&bob).await;
     at_bob.send(&room, "c", "one").await;
-    at_bob.say("SUBSCRIBE", &[("id", "q"), ("destination", "/user/queue/events")], "").await;
+    madang.faults(json!({"pauseEventSource": true})).await;
     let body = json!({"clientMessageId": "c", "content": "two"}).to_string();
     at_bob.say("SEND", &[("destination", &format!("/app/rooms/{room}/send")), ("receipt", "s")], &body).await;
-    let is_it = |frame: &Frame| frame.get("type") == Some("nack");
-    assert_eq!(at_bob.frame_where("the nack", is_it).await.header("receipt-id"), "s");
+    at_bob.frame_where("the receipt", |frame| frame.command == "RECEIPT" && frame.header("receipt-id") == "s").await;
+    at_bob.subscribe_queue("q").await;
+    madang.faults(json!({})).await;
+    let nack = at_bob.frame_where("the nack", |frame| frame.get("type") == Some("nack")).await;
+    assert_eq!((nack.header("receipt-id"), nack.header("subscription")), ("s", "q"));
 }
 
 /// Pages that mount twice, and that subscribe anew under the same id, say both in one tick.

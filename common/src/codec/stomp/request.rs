@@ -4,6 +4,7 @@ use super::destination::{Source, Target};
 use super::frame::{self, Frame};
 use super::{Ack, ProtocolError, Subscription, SubscriptionId, Version};
 use crate::code::{ErrorCode, Refusal};
+use crate::codec::frame::FrameFault;
 use crate::codec::json;
 use crate::command::{Command, Position, Token};
 use crate::fields::Fields;
@@ -25,13 +26,8 @@ pub enum Request {
         /// The token, unless the handshake had it; `Err` when there is something else.
         token: Result<Option<Token>, ErrorCode>,
     },
-    /// A command.
-    Send {
-        /// The command, or what about it is wrong.
-        command: Result<Command, Refusal>,
-        /// What the client calls the message that it sends, also where something else about it is wrong.
-        client_message_id: Option<ClientMessageId>,
-    },
+    /// A command, or what about it is wrong.
+    Send(Result<Command, FrameFault>),
     /// Subscribe.
     Subscribe {
         /// As what.
@@ -52,7 +48,8 @@ impl Request {
     #[must_use]
     pub const fn client_message_id(&self) -> Option<&ClientMessageId> {
         match self {
-            Self::Send { client_message_id, .. } => client_message_id.as_ref(),
+            Self::Send(Ok(command)) => command.client_message_id(),
+            Self::Send(Err(fault)) => fault.client_message_id.as_ref(),
             _ => None,
         }
     }
@@ -75,7 +72,7 @@ impl Request {
             return Err(ProtocolError::Required("receipt"));
         }
         match frame.command {
-            frame::Command::Send => Ok(send(required(frame, "destination")?, frame)),
+            frame::Command::Send => Ok(Self::Send(send(required(frame, "destination")?, frame))),
             frame::Command::Subscribe => subscribe(frame, version),
             frame::Command::Unsubscribe => Ok(Self::Unsubscribe(subscription_id(frame, version)?)),
             frame::Command::Disconnect => Ok(Self::Disconnect),
@@ -153,14 +150,15 @@ fn after(frame: &Frame<'_>) -> Result<Option<Position>, Refusal> {
     }
 }
 
-fn send(destination: &str, frame: &Frame<'_>) -> Request {
+fn send(destination: &str, frame: &Frame<'_>) -> Result<Command, FrameFault> {
     let fields = if frame.body.is_empty() { Ok(Fields::default()) } else { Fields::parse(frame.body.as_bytes()) };
-    let client_message_id =
-        fields.as_ref().ok().and_then(|fields| fields.optional_parsed("clientMessageId").ok().flatten());
-    Request::Send { command: command(destination, frame, fields), client_message_id }
+    command(destination, frame, &fields).map_err(|refusal| {
+        let client_message_id = fields.ok().as_ref().and_then(json::client_message_id);
+        FrameFault { id: None, client_message_id, refusal }
+    })
 }
 
-fn command(destination: &str, frame: &Frame<'_>, fields: Result<Fields, ErrorCode>) -> Result<Command, Refusal> {
+fn command(destination: &str, frame: &Frame<'_>, fields: &Result<Fields, ErrorCode>) -> Result<Command, Refusal> {
     let target = Target::parse(destination)?;
     let content_type = frame.header("content-type").unwrap_or(JSON_CONTENT);
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -168,10 +166,10 @@ fn command(destination: &str, frame: &Frame<'_>, fields: Result<Fields, ErrorCod
     if ![JSON_CONTENT, TEXT_CONTENT].contains(&media_type) {
         return Err(Refusal::field("content-type"));
     }
-    let fields = fields?;
+    let fields = fields.as_ref().map_err(|code| *code)?;
     match target {
         Target::Auth => Ok(Command::Auth { token: Token(fields.text("token")?.to_owned()) }),
-        Target::Room { room, action } => Ok(Command::Act { room, action: json::room_action(action, &fields)? }),
+        Target::Room { room, action } => Ok(Command::Act { room, action: json::room_action(action, fields)? }),
     }
 }
 
@@ -192,10 +190,8 @@ mod tests {
     }
 
     fn sent(head: &str, body: &str) -> Result<Command, Refusal> {
-        let Ok(Request::Send { command, .. }) = connected(&format!("SEND\n{head}\n\n{body}\0")) else {
-            panic!("a SEND")
-        };
-        command
+        let Ok(Request::Send(command)) = connected(&format!("SEND\n{head}\n\n{body}\0")) else { panic!("a SEND") };
+        command.map_err(|fault| fault.refusal)
     }
 
     #[test]

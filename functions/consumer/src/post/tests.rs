@@ -214,4 +214,28 @@ async fn whoever_there_is_no_time_for_is_told_to_resync() {
     assert!(marks.load(Ordering::Relaxed) > 0);
     // What has not begun is tried as a whole by another invocation.
     assert!(post_office.post_all(&room, Parcels::new(), NOW).await.is_err());
+    assert!(post_office.post_signals(Parcels::new(), NOW).await.is_err());
+}
+
+/// With each try of a batch there is less to do: who was left out is told last, and not noted once more.
+#[tokio::test]
+async fn whoever_was_left_out_is_noted_once_and_comes_last() {
+    let room: RoomId = "room".parse().unwrap();
+    let (tables, marks) = tables().await;
+    let consumer = consumer_with("http://127.0.0.1:1", &tables);
+    let post_office = PostOffice::new(&consumer, NOW, Instant::now() + 10 * CONNECTION_BUDGET);
+    let seq = |number| Seq::new(number).unwrap();
+    let lagged = |lagged| {
+        let mut parcel = Parcel { last_seq: seq(5), ..event(&connection("c")) };
+        for (subscription, resync) in &mut parcel.subscriptions {
+            (subscription.lagged_seq, *resync) = (lagged, lagged);
+        }
+        parcel
+    };
+    for (parcel, expected) in [(lagged(None), 1), (lagged(Some(seq(4))), 2), (lagged(Some(seq(5))), 2)] {
+        post_office.note_lag(&room, &parcel, NOW).await.unwrap();
+        assert_eq!(marks.load(Ordering::Relaxed), expected);
+    }
+    let last = Parcel { last_frame: Some(FRAME.into()), ..lagged(None) };
+    assert_eq!([frames(1), last, lagged(None), lagged(Some(seq(5)))].map(|parcel| parcel.turn()), [0, 0, 1, 2]);
 }
